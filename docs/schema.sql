@@ -372,7 +372,7 @@ CREATE INDEX idx_inventory_tenant_id ON inventory.inventory USING btree (tenant_
 alter table inventory.inventory enable row level security;
 alter table inventory.inventory force row level security;
 grant insert, select, update on inventory.inventory to fusion_inventory;
-grant select on inventory.inventory to fusion_catalog, fusion_reader;
+grant select on inventory.inventory to fusion_catalog, fusion_orders, fusion_reader;
 
 -- table: inventory.reservations
 create table inventory.reservations (
@@ -397,6 +397,43 @@ alter table inventory.reservations force row level security;
 grant insert, select, update on inventory.reservations to fusion_inventory;
 grant select on inventory.reservations to fusion_orders, fusion_reader;
 
+-- table: orders.carts
+create table orders.carts (
+  id                    varchar     not null,
+  tenant_id             varchar     not null,
+  token_hash            varchar     not null,
+  status                varchar     not null,
+  currency              varchar(3)  not null,
+  customer_id           varchar,
+  items                 jsonb       not null default '[]'::jsonb,
+  email                 varchar,
+  phone                 varchar,
+  shipping_address      jsonb,
+  billing_address       jsonb,
+  shipping_option_id    varchar,
+  discount_codes        varchar[]   not null default '{}'::character varying[],
+  organization_id       varchar,
+  purchase_order_number varchar,
+  metadata              jsonb       not null default '{}'::jsonb,
+  source                jsonb,
+  order_id              varchar,
+  version               integer     not null default 1,
+  expires_at            timestamptz not null,
+  created_at            timestamptz not null,
+  updated_at            timestamptz not null,
+  constraint carts_pkey PRIMARY KEY (id),
+  constraint carts_items CHECK (jsonb_array_length(items) <= 200),
+  constraint carts_ordered CHECK (status::text <> 'ordered' OR order_id IS NOT NULL),
+  constraint carts_status CHECK (status in ('open', 'ordered', 'completed', 'cancelled', 'expired')),
+  constraint carts_token_hash_form CHECK (token_hash::text ~ '^[0-9a-f]{64}$')
+);
+CREATE INDEX idx_carts_customer_id ON orders.carts USING btree (tenant_id, customer_id, id DESC) WHERE customer_id IS NOT NULL;
+CREATE INDEX idx_carts_ended ON orders.carts USING btree (updated_at) WHERE status in ('completed', 'cancelled', 'expired');
+CREATE INDEX idx_carts_expires_at ON orders.carts USING btree (expires_at) WHERE status in ('open', 'ordered');
+alter table orders.carts enable row level security;
+alter table orders.carts force row level security;
+grant delete, insert, select, update on orders.carts to fusion_orders;
+
 -- table: orders.customers
 create table orders.customers (
   id             varchar     not null,
@@ -411,14 +448,102 @@ create table orders.customers (
   created_at     timestamptz not null,
   updated_at     timestamptz not null,
   email_key      varchar     generated always as (lower(email::text)) stored,
-  constraint customers_pkey PRIMARY KEY (id)
+  oidc_issuer    varchar,
+  oidc_subject   varchar,
+  vat_number     varchar,
+  vat_status     varchar,
+  vat_checked_at timestamptz,
+  constraint customers_pkey PRIMARY KEY (id),
+  constraint customers_vat CHECK ((vat_number IS NULL) = (vat_status IS NULL)),
+  constraint customers_vat_status CHECK (vat_status in ('pending', 'valid', 'invalid'))
 );
 CREATE UNIQUE INDEX customers_email_unique ON orders.customers USING btree (tenant_id, email_key);
+CREATE UNIQUE INDEX customers_oidc_unique ON orders.customers USING btree (tenant_id, oidc_issuer, oidc_subject) WHERE oidc_subject IS NOT NULL;
 CREATE INDEX idx_customers_tenant_id ON orders.customers USING btree (tenant_id, id DESC);
 alter table orders.customers enable row level security;
 alter table orders.customers force row level security;
-grant insert, select, update on orders.customers to fusion_orders;
+grant delete, insert, select, update on orders.customers to fusion_orders;
 grant select on orders.customers to fusion_reader;
+
+-- table: orders.discount_counters
+create table orders.discount_counters (
+  discount_id varchar not null,
+  tenant_id   varchar not null,
+  used        integer not null,
+  constraint discount_counters_pkey PRIMARY KEY (discount_id),
+  constraint discount_counters_used_not_negative CHECK (used >= 0)
+);
+alter table orders.discount_counters enable row level security;
+alter table orders.discount_counters force row level security;
+grant delete, insert, select, update on orders.discount_counters to fusion_orders;
+grant select on orders.discount_counters to fusion_reader;
+
+-- table: orders.discount_customers
+create table orders.discount_customers (
+  discount_id  varchar not null,
+  customer_key varchar not null,
+  tenant_id    varchar not null,
+  used         integer not null,
+  constraint discount_customers_once PRIMARY KEY (discount_id, customer_key),
+  constraint discount_customers_used_not_negative CHECK (used >= 0)
+);
+alter table orders.discount_customers enable row level security;
+alter table orders.discount_customers force row level security;
+grant delete, insert, select, update on orders.discount_customers to fusion_orders;
+
+-- table: orders.discount_uses
+create table orders.discount_uses (
+  order_id     varchar not null,
+  discount_id  varchar not null,
+  tenant_id    varchar not null,
+  customer_key varchar not null,
+  is_taken     boolean not null,
+  constraint discount_uses_once PRIMARY KEY (order_id, discount_id)
+);
+CREATE INDEX idx_discount_uses_discount_id ON orders.discount_uses USING btree (discount_id);
+alter table orders.discount_uses enable row level security;
+alter table orders.discount_uses force row level security;
+grant delete, insert, select, update on orders.discount_uses to fusion_orders;
+
+-- table: orders.discounts
+create table orders.discounts (
+  id                 varchar       not null,
+  tenant_id          varchar       not null,
+  code               varchar,
+  code_key           varchar       generated always as (upper(code::text)) stored,
+  name               varchar       not null,
+  type               varchar       not null,
+  value              numeric(10,2) not null,
+  currency           varchar(3),
+  starts_at          timestamptz,
+  ends_at            timestamptz,
+  usage_limit        integer,
+  per_customer_limit integer,
+  min_subtotal       numeric(10,2),
+  skus               varchar[],
+  collections        varchar[],
+  combinable         boolean       not null,
+  deleted_at         timestamptz,
+  version            integer       not null default 1,
+  created_at         timestamptz   not null,
+  updated_at         timestamptz   not null,
+  constraint discounts_pkey PRIMARY KEY (id),
+  constraint discounts_currency CHECK (currency IS NOT NULL OR type::text <> 'amount' AND min_subtotal IS NULL),
+  constraint discounts_min_subtotal_not_negative CHECK (min_subtotal >= 0::numeric),
+  constraint discounts_per_customer_limit CHECK (per_customer_limit >= 1),
+  constraint discounts_percentage CHECK (type::text <> 'percentage' OR value <= 100::numeric),
+  constraint discounts_period CHECK (ends_at > starts_at),
+  constraint discounts_type CHECK (type in ('percentage', 'amount', 'free_shipping')),
+  constraint discounts_usage_limit CHECK (usage_limit >= 1),
+  constraint discounts_value_not_negative CHECK (value >= 0::numeric)
+);
+CREATE UNIQUE INDEX discounts_code_unique ON orders.discounts USING btree (tenant_id, code_key) WHERE deleted_at IS NULL AND code IS NOT NULL;
+CREATE INDEX idx_discounts_automatic ON orders.discounts USING btree (tenant_id) WHERE code IS NULL AND deleted_at IS NULL;
+CREATE INDEX idx_discounts_tenant_id ON orders.discounts USING btree (tenant_id, id DESC);
+alter table orders.discounts enable row level security;
+alter table orders.discounts force row level security;
+grant delete, insert, select, update on orders.discounts to fusion_orders;
+grant select on orders.discounts to fusion_reader;
 
 -- table: orders.orders
 create table orders.orders (
@@ -437,10 +562,37 @@ create table orders.orders (
   failure_reason        varchar,
   updated_at            timestamptz   not null default now(),
   place_open            boolean       not null default false,
+  cart_id               varchar,
+  source                jsonb,
+  email                 varchar,
+  metadata              jsonb,
+  billing_address       jsonb,
+  subtotal              numeric(10,2),
+  discount_total        numeric(10,2),
+  shipping_total        numeric(10,2),
+  shipping_tax          numeric(10,2),
+  tax_total             numeric(10,2),
+  tax_included          boolean,
+  tax_lines             jsonb,
+  discounts             jsonb,
+  shipping_option       jsonb,
+  lines                 jsonb,
+  refunded_quantities   integer[],
+  fulfilled_quantities  integer[],
+  restocked_quantities  integer[],
+  shipping_refunded     numeric(10,2),
   constraint orders_pkey PRIMARY KEY (id),
+  constraint orders_amounts_complete CHECK ((subtotal IS NULL) = (lines IS NULL)),
+  constraint orders_lines_agree CHECK (lines IS NULL OR orders.lines_agree(lines, subtotal, discount_total, tax_total, shipping_tax, tax_included, tax_lines)),
   constraint orders_status CHECK (status in ('created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded')),
-  constraint orders_total_not_negative CHECK (total >= 0::numeric)
+  constraint orders_total_not_negative CHECK (total >= 0::numeric),
+  constraint orders_totals_agree CHECK (subtotal IS NULL OR total = (subtotal - discount_total + shipping_total +
+CASE
+    WHEN tax_included THEN 0::numeric
+    ELSE tax_total
+END))
 );
+CREATE INDEX idx_orders_cart_id ON orders.orders USING btree (cart_id) WHERE cart_id IS NOT NULL;
 CREATE INDEX idx_orders_customer_id ON orders.orders USING btree (tenant_id, customer_id, id DESC);
 CREATE INDEX idx_orders_organization_id ON orders.orders USING btree (organization_id, tenant_id, id DESC) WHERE organization_id IS NOT NULL;
 CREATE INDEX idx_orders_place_open ON orders.orders USING btree (updated_at) WHERE place_open;
@@ -450,6 +602,61 @@ alter table orders.orders enable row level security;
 alter table orders.orders force row level security;
 grant insert, select, update on orders.orders to fusion_orders;
 grant select on orders.orders to fusion_inventory, fusion_payments, fusion_reader, fusion_shipping;
+
+-- table: orders.shipping_options
+create table orders.shipping_options (
+  id           varchar       not null,
+  tenant_id    varchar       not null,
+  name         varchar       not null,
+  countries    varchar[]     not null,
+  currency     varchar(3)    not null,
+  price        numeric(10,2) not null,
+  free_from    numeric(10,2),
+  min_weight   integer,
+  max_weight   integer,
+  min_days     integer,
+  max_days     integer,
+  tax_category varchar,
+  version      integer       not null default 1,
+  created_at   timestamptz   not null,
+  updated_at   timestamptz   not null,
+  constraint shipping_options_pkey PRIMARY KEY (id),
+  constraint shipping_options_days CHECK (max_days >= min_days),
+  constraint shipping_options_free_from_not_negative CHECK (free_from >= 0::numeric),
+  constraint shipping_options_max_days_not_negative CHECK (max_days >= 0),
+  constraint shipping_options_max_weight_not_negative CHECK (max_weight >= 0),
+  constraint shipping_options_min_days_not_negative CHECK (min_days >= 0),
+  constraint shipping_options_min_weight_not_negative CHECK (min_weight >= 0),
+  constraint shipping_options_price_not_negative CHECK (price >= 0::numeric),
+  constraint shipping_options_weights CHECK (max_weight >= min_weight)
+);
+CREATE INDEX idx_shipping_options_tenant_id ON orders.shipping_options USING btree (tenant_id, id DESC);
+alter table orders.shipping_options enable row level security;
+alter table orders.shipping_options force row level security;
+grant delete, insert, select, update on orders.shipping_options to fusion_orders;
+grant select on orders.shipping_options to fusion_reader;
+
+-- table: orders.tax_rates
+create table orders.tax_rates (
+  id         varchar      not null,
+  tenant_id  varchar      not null,
+  name       varchar      not null,
+  country    varchar(2)   not null,
+  region     varchar,
+  category   varchar,
+  rate       numeric(7,4) not null,
+  version    integer      not null default 1,
+  created_at timestamptz  not null,
+  updated_at timestamptz  not null,
+  constraint tax_rates_pkey PRIMARY KEY (id),
+  constraint tax_rates_rate CHECK (rate >= 0::numeric AND rate <= 100::numeric)
+);
+CREATE INDEX idx_tax_rates_tenant_id ON orders.tax_rates USING btree (tenant_id, id DESC);
+CREATE UNIQUE INDEX tax_rates_once ON orders.tax_rates USING btree (tenant_id, country, region, category) NULLS NOT DISTINCT;
+alter table orders.tax_rates enable row level security;
+alter table orders.tax_rates force row level security;
+grant delete, insert, select, update on orders.tax_rates to fusion_orders;
+grant select on orders.tax_rates to fusion_reader;
 
 -- table: payments.account_readings
 create table payments.account_readings (
@@ -618,9 +825,10 @@ create table platform.tenants (
   constraint tenants_id_form CHECK (id::text ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
 );
 grant select on platform.tenants to fusion_platform;
+grant select (id, country, currency, prices_include_tax, hold_seconds, cart_seconds) on platform.tenants to fusion_orders;
 grant select (id, delayed_payments, hold_seconds, grace_seconds, stripe_account) on platform.tenants to fusion_payments;
 grant select (id, grace_seconds) on platform.tenants to fusion_group_commerce;
-grant select (id, hold_seconds) on platform.tenants to fusion_inventory, fusion_orders;
+grant select (id, hold_seconds) on platform.tenants to fusion_inventory;
 grant select (id, ship_from, parcel, carrier, carrier_credentials) on platform.tenants to fusion_shipping;
 grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, carrier, carrier_credentials, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, stripe_account, version, updated_at, stripe_pending) on platform.tenants to fusion_platform;
 
@@ -650,6 +858,23 @@ alter table platform.api_keys enable row level security;
 alter table platform.api_keys force row level security;
 grant insert, select, update on platform.api_keys to fusion_platform;
 grant select (id, prefix, key_hash) on platform.api_keys to fusion_audit;
+
+-- table: platform.customer_sessions
+create table platform.customer_sessions (
+  token_hash  varchar     not null,
+  tenant_id   varchar     not null,
+  customer_id varchar     not null,
+  created_at  timestamptz not null,
+  expires_at  timestamptz not null,
+  constraint customer_sessions_pkey PRIMARY KEY (token_hash),
+  constraint customer_sessions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES platform.tenants(id),
+  constraint customer_sessions_token_hash_form CHECK (token_hash::text ~ '^[0-9a-f]{64}$')
+);
+CREATE INDEX idx_customer_sessions_customer_id ON platform.customer_sessions USING btree (customer_id);
+CREATE INDEX idx_customer_sessions_expires_at ON platform.customer_sessions USING btree (expires_at);
+alter table platform.customer_sessions enable row level security;
+alter table platform.customer_sessions force row level security;
+grant delete, insert, select on platform.customer_sessions to fusion_platform;
 
 -- table: platform.dead_letters
 create table platform.dead_letters (
@@ -5532,6 +5757,104 @@ alter function inventory.upsert_stock(text[],integer[]) owner to fusion_inventor
 revoke all on function inventory.upsert_stock(text[],integer[]) from public;
 grant execute on function inventory.upsert_stock(text[],integer[]) to fusion_catalog;
 
+-- function: orders.allocate(numeric,numeric[],numeric)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.allocate(amount numeric, weights numeric[], unit numeric)
+ RETURNS numeric[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select coalesce(array_agg(s.base + case when s.place <= (amount - s.bases) / unit then unit else 0 end order by s.ord), '{}')
+  from (
+    select p.ord, p.base, sum(p.base) over () as bases, row_number() over (order by p.exact - p.base desc, p.ord) as place
+    from (
+      select e.ord, e.exact, trunc(e.exact / unit) * unit as base
+      from (
+        select w.ord, coalesce(amount * w.weight / nullif(sum(w.weight) over (), 0), 0) as exact
+        from unnest(weights) with ordinality w(weight, ord)
+      ) e
+    ) p
+  ) s
+$function$;
+alter function orders.allocate(numeric,numeric[],numeric) owner to fusion_orders;
+revoke all on function orders.allocate(numeric,numeric[],numeric) from public;
+
+-- function: orders.apply_discounts(jsonb,text[],numeric[],numeric,numeric)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.apply_discounts(discounts jsonb, ids text[], lefts numeric[], shipping numeric, unit numeric)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  discount jsonb;
+  weights numeric[];
+  amount numeric;
+  parts numeric[];
+  saved numeric := 0;
+  applied jsonb := '[]';
+begin
+  for discount in select d from jsonb_array_elements(discounts) d loop
+    if discount->>'type' = 'free_shipping' then
+      amount := shipping;
+      shipping := 0;
+      applied := applied || jsonb_build_array(discount - '{type,value,combinable,lines}'::text[] || jsonb_build_object(
+        'amount', amount, 'allocations', case when amount > 0
+          then jsonb_build_array(jsonb_build_object('lineId', 'shipping', 'amount', amount)) else '[]' end));
+    else
+      weights := case when discount->'lines' is null then lefts
+        else array(select case when discount->'lines' ? w.id then w.n else 0 end
+          from unnest(ids, lefts) with ordinality w(id, n, ord) order by w.ord) end;
+      amount := (select coalesce(sum(w), 0) from unnest(weights) w);
+      amount := case discount->>'type'
+        when 'percentage' then round(amount * (discount->>'value')::numeric / 100 / unit) * unit
+        else least((discount->>'value')::numeric, amount) end;
+      parts := orders.allocate(amount, weights, unit);
+      lefts := array(select p.n - p.part from unnest(lefts, parts) with ordinality p(n, part, ord) order by p.ord);
+      applied := applied || jsonb_build_array(discount - '{type,value,combinable,lines}'::text[] || jsonb_build_object(
+        'amount', amount, 'allocations', (select coalesce(jsonb_agg(jsonb_build_object('lineId', p.id, 'amount', p.part)
+          order by p.ord) filter (where p.part > 0), '[]') from unnest(ids, parts) with ordinality p(id, part, ord))));
+    end if;
+    saved := saved + amount;
+  end loop;
+  return jsonb_build_object('saved', saved, 'left', to_jsonb(lefts), 'shipping', shipping, 'applied', applied);
+end
+$function$;
+alter function orders.apply_discounts(jsonb,text[],numeric[],numeric,numeric) owner to fusion_orders;
+revoke all on function orders.apply_discounts(jsonb,text[],numeric[],numeric,numeric) from public;
+
+-- function: orders.best_discounts(jsonb,text[],numeric[],numeric,numeric)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.best_discounts(discounts jsonb, ids text[], lefts numeric[], shipping numeric, unit numeric)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  best jsonb;
+  candidate jsonb;
+  alone jsonb;
+begin
+  select orders.apply_discounts(coalesce(jsonb_agg(d order by array_position('{percentage,amount,free_shipping}',
+      d->>'type'), (d->>'value')::numeric desc, d->>'id') filter (where (d->>'combinable')::boolean), '[]'),
+    ids, lefts, shipping, unit)
+  into best from jsonb_array_elements(discounts) d;
+  for alone in
+    select d from jsonb_array_elements(discounts) d where not (d->>'combinable')::boolean order by d->>'id'
+  loop
+    candidate := orders.apply_discounts(jsonb_build_array(alone), ids, lefts, shipping, unit);
+    if (candidate->>'saved')::numeric > (best->>'saved')::numeric then
+      best := candidate;
+    end if;
+  end loop;
+  return best;
+end
+$function$;
+alter function orders.best_discounts(jsonb,text[],numeric[],numeric,numeric) owner to fusion_orders;
+revoke all on function orders.best_discounts(jsonb,text[],numeric[],numeric,numeric) from public;
+
 -- function: orders.cancel_order(jsonb,jsonb)
 -- src/db/orders/states.sql
 CREATE OR REPLACE FUNCTION orders.cancel_order(call jsonb, input jsonb)
@@ -5566,6 +5889,7 @@ begin
       jsonb_build_object('orderId', order_row.id, 'reason', input->>'reason')), order_row.campaign_id is not null);
     has_label := shipping.end_shipment(order_row.id);
     perform payments.end_for_orders(array[order_row.id::text], 'cancelled', 'order_cancelled');
+    perform orders.return_uses(array[order_row.id::text]);
     restocked_skus := inventory.release(array[order_row.id::text], 'cancelled');
   end if;
   if coalesce((input->>'restock')::boolean, not has_label) then
@@ -5648,7 +5972,15 @@ begin
   if order_row.status not in ('created', 'failed') then
     return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
   end if;
+  -- Another order of its cart may have taken its place, and other buyers the last use of its discount or its stock.
+  if exists (select from orders.carts c where c.id = order_row.cart_id and c.order_id <> order_row.id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'cart_ordered_again', 'skus', '[]'::jsonb);
+  end if;
+  if not orders.retake_uses(order_id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'discount_gone', 'skus', '[]'::jsonb);
+  end if;
   if not inventory.commit(order_id) then
+    perform orders.return_uses(array[order_id::text]);
     return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
   end if;
   perform orders.confirm_held_order(order_id);
@@ -5660,6 +5992,48 @@ $function$;
 alter function orders.confirm_paid_order(character varying) owner to fusion_orders;
 revoke all on function orders.confirm_paid_order(character varying) from public;
 grant execute on function orders.confirm_paid_order(character varying) to fusion_group_commerce, fusion_payments;
+
+-- function: orders.count_uses(character varying)
+-- src/db/orders/discount-uses.sql
+CREATE OR REPLACE FUNCTION orders.count_uses(order_id character varying)
+ RETURNS character varying
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item record;
+begin
+  for item in
+    select u.discount_id, u.customer_key, d.usage_limit, d.per_customer_limit, u.tenant_id
+    from orders.discount_uses u join orders.discounts d on d.id = u.discount_id
+    where u.order_id = count_uses.order_id order by u.discount_id
+  loop
+    if item.usage_limit is not null then
+      update orders.discount_counters c set used = c.used + 1
+      where c.discount_id = item.discount_id and c.used < item.usage_limit;
+      if not found then
+        return item.discount_id;
+      end if;
+    end if;
+  end loop;
+  for item in
+    select u.discount_id, u.customer_key, d.per_customer_limit, u.tenant_id
+    from orders.discount_uses u join orders.discounts d on d.id = u.discount_id
+    where u.order_id = count_uses.order_id and d.per_customer_limit is not null order by u.discount_id
+  loop
+    insert into orders.discount_customers as c (discount_id, customer_key, tenant_id, used)
+    values (item.discount_id, item.customer_key, item.tenant_id, 1)
+    on conflict on constraint discount_customers_once do update set used = c.used + 1
+    where c.used < item.per_customer_limit;
+    if not found then
+      return item.discount_id;
+    end if;
+  end loop;
+  return null;
+end
+$function$;
+alter function orders.count_uses(character varying) owner to fusion_orders;
+revoke all on function orders.count_uses(character varying) from public;
 
 -- function: orders.create_customer(jsonb,jsonb)
 -- src/db/orders/customers.sql
@@ -5722,6 +6096,36 @@ alter function orders.customer_json(orders.customers) owner to fusion_orders;
 revoke all on function orders.customer_json(orders.customers) from public;
 grant execute on function orders.customer_json(orders.customers) to fusion_reader;
 
+-- function: orders.customer_key(text,text)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.customer_key(email text, customer_id text)
+ RETURNS character varying
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select encode(sha256(convert_to(coalesce('email ' || lower(email), 'id ' || customer_id), 'UTF8')), 'hex')
+$function$;
+alter function orders.customer_key(text,text) owner to fusion_orders;
+revoke all on function orders.customer_key(text,text) from public;
+
+-- function: orders.details_json(orders.orders)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.details_json(o orders.orders)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('cartId', o.cart_id, 'source', o.source, 'email', o.email, 'metadata', o.metadata,
+    'billingAddress', o.billing_address, 'subtotal', o.subtotal, 'discountTotal', o.discount_total,
+    'shippingTotal', o.shipping_total, 'shippingTax', o.shipping_tax, 'taxTotal', o.tax_total,
+    'taxIncluded', o.tax_included, 'taxLines', o.tax_lines, 'discounts', o.discounts,
+    'shippingOption', o.shipping_option, 'lines', o.lines, 'refundedQuantities', to_jsonb(o.refunded_quantities),
+    'fulfilledQuantities', to_jsonb(o.fulfilled_quantities))
+$function$;
+alter function orders.details_json(orders.orders) owner to fusion_orders;
+revoke all on function orders.details_json(orders.orders) from public;
+grant execute on function orders.details_json(orders.orders) to fusion_reader;
+
 -- function: orders.expire_holds(jsonb,jsonb)
 -- src/db/orders/states.sql
 CREATE OR REPLACE FUNCTION orders.expire_holds(call jsonb, input jsonb)
@@ -5774,6 +6178,7 @@ begin
     expired := expired + orders.fail_order(id, 'reservation_expired')::int;
   end loop;
   perform payments.end_for_orders(ids, 'failed', 'reservation_expired');
+  perform orders.return_uses(ids);
   return jsonb_build_object('tenant', platform.tenant(), 'expired', expired,
     'skus', to_jsonb(inventory.release(ids, 'expired')));
 end
@@ -5833,6 +6238,7 @@ begin
     perform platform.set_trace(traces->>id);
     failed_orders := failed_orders + orders.fail_order(id, 'insufficient_inventory')::int;
   end loop;
+  perform orders.return_uses(ids);
   perform inventory.mark_orders_informed(ids);
   return jsonb_build_object('failed', failed_orders);
 end
@@ -5853,6 +6259,7 @@ begin
   perform orders.lock_order(order_id);
   if orders.fail_order(order_id, 'payment_failed') then
     perform payments.end_for_orders(array[order_id::text], 'failed', reason);
+    perform orders.return_uses(array[order_id::text]);
     perform inventory.release(array[order_id::text], 'payment_failed');
   end if;
 end
@@ -5860,6 +6267,62 @@ $function$;
 alter function orders.fail_unpaid(character varying,character varying) owner to fusion_orders;
 revoke all on function orders.fail_unpaid(character varying,character varying) from public;
 grant execute on function orders.fail_unpaid(character varying,character varying) to fusion_payments;
+
+-- function: orders.find_discounts(text[],jsonb,text,numeric,text)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.find_discounts(codes text[], lines jsonb, currency text, subtotal numeric, customer_key text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  with wanted as (
+    select upper(c.code) as key, min(c.code) as code, min(c.ord) as ord
+    from unnest(codes) with ordinality c(code, ord) group by upper(c.code)
+  ), found as (
+    select d.*, w.ord,
+      case
+        when d.starts_at > platform.clock() then 'not_started'
+        when d.ends_at <= platform.clock() then 'ended'
+        when d.currency <> find_discounts.currency then 'other_currency'
+        when d.min_subtotal > find_discounts.subtotal then 'subtotal_too_low'
+        when (d.skus is not null or d.collections is not null) and e.lines is null then 'no_item'
+        when d.usage_limit <= (select c.used from orders.discount_counters c where c.discount_id = d.id) then 'used_up'
+        when d.per_customer_limit <= (select c.used from orders.discount_customers c
+          where c.discount_id = d.id and c.customer_key = find_discounts.customer_key) then 'used_by_customer'
+      end as fault, e.lines as line_ids
+    from (
+      select a.* from orders.discounts a
+      where a.tenant_id = (select platform.tenant()) and a.code is null and a.deleted_at is null
+      union all
+      select b.* from wanted w join orders.discounts b
+        on b.tenant_id = (select platform.tenant()) and b.code_key = w.key and b.deleted_at is null
+    ) d
+    left join wanted w on w.key = d.code_key
+    left join lateral (
+      select jsonb_agg(l->>'id') as lines from jsonb_array_elements(find_discounts.lines) l
+      where (d.skus is not null or d.collections is not null)
+        and (l->>'sku' = any(d.skus) or array(select jsonb_array_elements_text(l->'collections'))::varchar[] && d.collections)
+    ) e on true
+  )
+  select jsonb_build_object(
+    'discounts', coalesce((select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'code', f.code,
+        'name', f.name, 'type', f.type, 'value', f.value, 'combinable', f.combinable, 'lines', f.line_ids)) order by f.id)
+      from found f where f.fault is null), '[]'),
+    'invalid', coalesce((select jsonb_agg(jsonb_build_object('code', w.code, 'index', w.ord - 1,
+        'reason', coalesce(f.fault, 'unknown'), 'detail', case coalesce(f.fault, 'unknown')
+          when 'unknown' then format('There is no discount with the code "%s".', w.code)
+          when 'not_started' then format('The discount "%s" has not started yet.', w.code)
+          when 'ended' then format('The discount "%s" has ended.', w.code)
+          when 'other_currency' then format('The discount "%s" is for orders in %s.', w.code, f.currency)
+          when 'subtotal_too_low' then format('The discount "%s" needs items for %s %s or more.', w.code,
+            round(f.min_subtotal, platform.currency_decimals(f.currency)), f.currency)
+          when 'no_item' then format('The discount "%s" applies to none of these items.', w.code)
+          when 'used_up' then format('The discount "%s" has been used up.', w.code)
+          else format('You have used the discount "%s" already.', w.code) end) order by w.ord)
+      from wanted w left join found f on f.code_key = w.key where f.id is null or f.fault is not null), '[]'))
+$function$;
+alter function orders.find_discounts(text[],jsonb,text,numeric,text) owner to fusion_orders;
+revoke all on function orders.find_discounts(text[],jsonb,text,numeric,text) from public;
 
 -- function: orders.find_ended_campaign_orders(timestamp with time zone,integer)
 -- src/db/orders/states.sql
@@ -5942,6 +6405,54 @@ alter function orders.find_price(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.find_price(jsonb,jsonb) from public;
 grant execute on function orders.find_price(jsonb,jsonb) to fusion_worker;
 
+-- function: orders.find_rates(jsonb,text[])
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.find_rates(address jsonb, categories text[])
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  with best as (
+    select c.category, r.id, r.name, r.rate
+    from (select distinct coalesce(e, '') from unnest(categories) e) c(category)
+    cross join lateral (
+      select t.id, t.name, t.rate from orders.tax_rates t
+      where t.tenant_id = (select platform.tenant()) and t.country = address->>'country'
+        and (t.region is null or t.region = orders.region_of(address)) and (t.category is null or t.category = c.category)
+      order by t.region is not null desc, t.category is not null desc limit 1
+    ) r
+  ), numbered as (
+    select b.*, dense_rank() over (order by b.id) - 1 as place from best b
+  )
+  select jsonb_build_object(
+    'rates', coalesce((select jsonb_agg(jsonb_build_object('name', n.name, 'rate', n.rate) order by n.place)
+      from (select distinct place, name, rate from numbered) n), '[]'),
+    'places', coalesce((select jsonb_object_agg(n.category, n.place) from numbered n), '{}'))
+$function$;
+alter function orders.find_rates(jsonb,text[]) owner to fusion_orders;
+revoke all on function orders.find_rates(jsonb,text[]) from public;
+
+-- function: orders.find_shipping_options(text,text,numeric,numeric)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.find_shipping_options(country text, currency text, subtotal numeric, weight numeric)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'name', o.name, 'price', o.price, 'minDays', o.min_days,
+    'maxDays', o.max_days, 'taxCategory', o.tax_category) order by o.price, o.id), '[]')
+  from (
+    select s.id, s.name, case when find_shipping_options.subtotal >= s.free_from then 0 else s.price end as price,
+      s.min_days, s.max_days, s.tax_category
+    from orders.shipping_options s
+    where s.tenant_id = (select platform.tenant()) and find_shipping_options.country = any(s.countries)
+      and s.currency = find_shipping_options.currency
+      and find_shipping_options.weight between coalesce(s.min_weight, 0) and coalesce(s.max_weight, 'infinity'::numeric)
+  ) o
+$function$;
+alter function orders.find_shipping_options(text,text,numeric,numeric) owner to fusion_orders;
+revoke all on function orders.find_shipping_options(text,text,numeric,numeric) from public;
+
 -- function: orders.full_order_json(orders.orders,inventory.reservations)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.full_order_json(o orders.orders, r inventory.reservations)
@@ -5954,6 +6465,35 @@ $function$;
 alter function orders.full_order_json(orders.orders,inventory.reservations) owner to fusion_orders;
 revoke all on function orders.full_order_json(orders.orders,inventory.reservations) from public;
 grant execute on function orders.full_order_json(orders.orders,inventory.reservations) to fusion_reader;
+
+-- function: orders.has_details(orders.orders)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.has_details(o orders.orders)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select o.lines is not null or o.cart_id is not null or o.email is not null or o.metadata is not null
+    or o.billing_address is not null or o.refunded_quantities is not null or o.fulfilled_quantities is not null
+    or o.shipping_refunded is not null
+$function$;
+alter function orders.has_details(orders.orders) owner to fusion_orders;
+revoke all on function orders.has_details(orders.orders) from public;
+grant execute on function orders.has_details(orders.orders) to fusion_reader;
+
+-- function: orders.has_terms(character varying)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.has_terms(tenant character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select exists (select from orders.tax_rates t where t.tenant_id = has_terms.tenant)
+    or exists (select from orders.discounts d
+      where d.tenant_id = has_terms.tenant and d.code is null and d.deleted_at is null)
+$function$;
+alter function orders.has_terms(character varying) owner to fusion_orders;
+revoke all on function orders.has_terms(character varying) from public;
 
 -- function: orders.hold_json(inventory.reservations)
 -- src/db/orders/orders.sql
@@ -5968,6 +6508,36 @@ $function$;
 alter function orders.hold_json(inventory.reservations) owner to fusion_orders;
 revoke all on function orders.hold_json(inventory.reservations) from public;
 grant execute on function orders.hold_json(inventory.reservations) to fusion_reader;
+
+-- function: orders.is_in_eu(text)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.is_in_eu(country text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select country = any(string_to_array(
+    'AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK', ' '))
+$function$;
+alter function orders.is_in_eu(text) owner to fusion_orders;
+revoke all on function orders.is_in_eu(text) from public;
+
+-- function: orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.lines_agree(lines jsonb, subtotal numeric, discount numeric, tax numeric, shipping_tax numeric, tax_included boolean, tax_lines jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select coalesce(sum(l.subtotal) = lines_agree.subtotal and sum(l.discount) = lines_agree.discount
+      and sum(l.tax) + shipping_tax = lines_agree.tax
+      and bool_and(l.subtotal >= l.discount and l.discount >= 0 and l.tax >= 0
+        and l.total = l.subtotal - l.discount + case when tax_included then 0 else l.tax end), false)
+    and coalesce((select sum((t->>'amount')::numeric) from jsonb_array_elements(tax_lines) t), 0) = lines_agree.tax
+  from jsonb_to_recordset(lines) l(subtotal numeric, discount numeric, tax numeric, total numeric)
+$function$;
+alter function orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb) owner to fusion_orders;
+revoke all on function orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb) from public;
 
 -- function: orders.list_price(catalog.price_lists[],character varying,bigint,character varying)
 -- src/db/orders/prices.sql
@@ -6040,6 +6610,31 @@ alter function orders.lock_orders(text[]) owner to fusion_orders;
 revoke all on function orders.lock_orders(text[]) from public;
 grant execute on function orders.lock_orders(text[]) to fusion_payments;
 
+-- function: orders.lock_uses(text[])
+-- src/db/orders/discount-uses.sql
+CREATE OR REPLACE FUNCTION orders.lock_uses(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  uses orders.discount_uses[];
+begin
+  uses := array(select u from orders.discount_uses u where u.order_id = any(order_ids));
+  if cardinality(uses) > 0 then
+    perform 1 from orders.discount_counters c
+      where c.discount_id = any(array(select u.discount_id from unnest(uses) u)) order by c.discount_id for update;
+    perform 1 from orders.discount_customers c
+      where (c.discount_id, c.customer_key) in (select u.discount_id, u.customer_key from unnest(uses) u)
+      order by c.discount_id, c.customer_key for update;
+  end if;
+end
+$function$;
+alter function orders.lock_uses(text[]) owner to fusion_orders;
+revoke all on function orders.lock_uses(text[]) from public;
+grant execute on function orders.lock_uses(text[]) to fusion_payments;
+
 -- function: orders.mark_places_freed(text[])
 -- src/db/orders/states.sql
 CREATE OR REPLACE FUNCTION orders.mark_places_freed(order_ids text[])
@@ -6106,6 +6701,34 @@ alter function orders.mark_shipped(character varying,character varying) owner to
 revoke all on function orders.mark_shipped(character varying,character varying) from public;
 grant execute on function orders.mark_shipped(character varying,character varying) to fusion_shipping;
 
+-- function: orders.may_reach_cart(orders.carts)
+-- src/db/orders/shoppers.sql
+CREATE OR REPLACE FUNCTION orders.may_reach_cart(cart orders.carts)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select platform.shopper() is null or coalesce(cart.token_hash = platform.shopper()->>'cartHash', false)
+    or coalesce(cart.customer_id = platform.shopper()->>'customer', false)
+$function$;
+alter function orders.may_reach_cart(orders.carts) owner to fusion_orders;
+revoke all on function orders.may_reach_cart(orders.carts) from public;
+
+-- function: orders.may_reach_order(orders.orders)
+-- src/db/orders/shoppers.sql
+CREATE OR REPLACE FUNCTION orders.may_reach_order(o orders.orders)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select platform.shopper() is null or coalesce(o.customer_id = platform.shopper()->>'customer', false)
+    or exists (select from orders.carts c where c.id = o.cart_id and c.token_hash = platform.shopper()->>'cartHash')
+$function$;
+alter function orders.may_reach_order(orders.orders) owner to fusion_orders;
+revoke all on function orders.may_reach_order(orders.orders) from public;
+grant execute on function orders.may_reach_order(orders.orders) to fusion_payments;
+
 -- function: orders.order_json(orders.orders,jsonb,jsonb,jsonb)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.order_json(o orders.orders, hold jsonb, payment jsonb DEFAULT NULL::jsonb, shipment jsonb DEFAULT NULL::jsonb)
@@ -6118,6 +6741,7 @@ AS $function$
     'organizationId', o.organization_id, 'purchaseOrderNumber', o.purchase_order_number,
     'shippingAddress', o.shipping_address, 'campaignId', o.campaign_id, 'reservation', hold, 'payment', payment,
     'shipment', shipment, 'createdAt', platform.iso(o.created_at), 'updatedAt', platform.iso(o.updated_at))
+    || case when orders.has_details(o) then orders.details_json(o) else '{}' end
 $function$;
 alter function orders.order_json(orders.orders,jsonb,jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.order_json(orders.orders,jsonb,jsonb,jsonb) from public;
@@ -6187,21 +6811,34 @@ declare
   priced record;
   opens_payment boolean;
   shortages jsonb;
+  amounts jsonb; -- what orders.settle_order returns; null for an order that has only its items
 begin
   if answer is not null then
     return answer;
   end if;
-  priced := orders.price_order(input);
+  priced := orders.price_items(input);
   if priced.refusal is not null then
     return platform.leave(call, 'orders.place', priced.refusal);
+  end if;
+  if priced.has_terms then
+    amounts := orders.settle_order(priced.items, input || jsonb_build_object('currency', priced.currency));
+    if amounts ? 'error' then
+      return platform.leave(call, 'orders.place', amounts);
+    end if;
+    priced.total := amounts->>'total';
   end if;
   -- The order and order.created, which the inventory consumer gets only if it decides the hold.
   with new_order as (
     insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
-      purchase_order_number, shipping_address, created_at, updated_at)
+      purchase_order_number, shipping_address, created_at, updated_at, email, metadata, billing_address, subtotal,
+      discount_total, shipping_total, shipping_tax, tax_total, tax_included, tax_lines, discounts, shipping_option, lines)
     values (order_id, input->>'customerId', priced.items, priced.total, priced.currency,
       'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
-      nullif(input->'shippingAddress', 'null'), now_at, now_at)
+      nullif(input->'shippingAddress', 'null'), now_at, now_at, input->>'email', nullif(input->'metadata', 'null'),
+      nullif(input->'billingAddress', 'null'), (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric,
+      (amounts->>'shipping')::numeric, (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric,
+      (amounts->>'taxIncluded')::boolean, amounts->'taxLines', amounts->'discounts',
+      nullif(amounts->'shippingOption', 'null'), amounts->'lines')
     returning *
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -6216,6 +6853,9 @@ begin
   into answer, held_until
   from new_order o, (select now_at + make_interval(secs => coalesce(
     (select t.hold_seconds from platform.tenants t where t.id = tenant), (input->>'holdSeconds')::int)) as until) hold;
+  if amounts->'discounts' <> '[]' then
+    perform orders.take_uses(order_id, amounts->'discounts', amounts->>'customerKey');
+  end if;
   if deferred then
     perform inventory.add_pending_hold(order_id, priced.skus, priced.quantities);
     return platform.leave(call, 'orders.place', answer);
@@ -6225,6 +6865,7 @@ begin
   shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until, not opens_payment);
   if shortages is not null then
     perform orders.fail_order(order_id, 'insufficient_inventory');
+    perform orders.return_uses(array[order_id::text]);
     answer := jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_id, 'shortages', shortages);
   elsif opens_payment then
     answer := answer || jsonb_build_object('payment',
@@ -6236,6 +6877,83 @@ $function$;
 alter function orders.place_order(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.place_order(jsonb,jsonb) from public;
 grant execute on function orders.place_order(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.price_items(jsonb)
+-- src/db/orders/prices.sql
+CREATE OR REPLACE FUNCTION orders.price_items(input jsonb, OUT items jsonb, OUT total numeric, OUT currency character varying, OUT skus text[], OUT quantities integer[], OUT refusal jsonb, OUT has_terms boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
+  expected_currency constant varchar := input->>'currency';
+  line constant jsonb := input->'items'->0;
+  tenant constant varchar := platform.tenant();
+  wants_terms constant boolean := input ?| array['discountCodes', 'shippingOptionId'];
+  is_simple boolean;
+  priced jsonb;
+begin
+  if jsonb_array_length(input->'items') = 1 then
+    skus := array[line->>'sku'];
+    quantities := array[(line->>'quantity')::int];
+    select jsonb_build_array(jsonb_build_object('sku', c.sku, 'quantity', quantities[1], 'price', p.price)),
+      quantities[1] * p.price, c.currency,
+      p.price = coalesce((line->>'price')::numeric, p.price) and c.currency = coalesce(expected_currency, c.currency)
+        and p.price = trunc(p.price, platform.currency_decimals(c.currency))
+        and not c.has_list_prices,
+      wants_terms or exists (select from orders.tax_rates t where t.tenant_id = tenant)
+        or exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+    into items, total, currency, is_simple, has_terms
+    from catalog.products c
+    cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
+    where c.tenant_id = tenant and c.sku = skus[1] and c.status = 'active' limit 1;
+  else
+    select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
+      sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
+      array_agg(least(m.quantity, 2147483647)::int order by m.sku),
+      bool_and(m.is_simple) and min(m.currency) = max(m.currency)
+        and min(m.currency) = coalesce(expected_currency, min(m.currency))
+        and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku),
+      wants_terms or exists (select from orders.tax_rates t where t.tenant_id = tenant)
+        or exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+    into items, total, currency, skus, quantities, is_simple, has_terms
+    from (
+      select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
+        bool_and(l.currency is not null and not l.has_list_prices and (quoted or l.stated is null or l.stated = l.listed)
+          and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
+      from (
+        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency, p.has_list_prices,
+          case when quoted then coalesce(g.stated, p.price) else p.price end as price
+        from (
+          select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
+          from jsonb_array_elements(input->'items') with ordinality e(item, ord)
+        ) g
+        left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
+          select c.price, c.currency, c.has_list_prices from catalog.products c
+          where c.tenant_id = tenant and c.sku = g.sku and c.status = 'active' limit 1
+        ) p on true
+      ) l group by l.sku, l.price
+    ) m;
+  end if;
+  if is_simple and (has_terms or platform.is_chargeable(total, currency)) then
+    return;
+  end if;
+  priced := orders.price_lines(input || jsonb_build_object('hasTerms', has_terms));
+  if priced ? 'error' then
+    refusal := priced;
+    return;
+  end if;
+  items := priced->'items';
+  total := priced->>'total';
+  currency := priced->>'currency';
+  skus := array(select jsonb_array_elements_text(priced->'skus'));
+  quantities := array(select jsonb_array_elements_text(priced->'quantities')::int);
+end
+$function$;
+alter function orders.price_items(jsonb) owner to fusion_orders;
+revoke all on function orders.price_items(jsonb) from public;
 
 -- function: orders.price_lines(jsonb)
 -- src/db/orders/prices.sql
@@ -6310,7 +7028,8 @@ begin
     return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
       'pointer', '/items', 'detail', 'The order has more than 2147483647 units of one SKU.')));
   end if;
-  fault := platform.charge_fault((priced->>'total')::numeric, priced->'currencies'->>0);
+  fault := case when not coalesce((input->>'hasTerms')::boolean, false) then platform.charge_fault((priced->>'total')::numeric,
+    priced->'currencies'->>0) end;
   if fault is not null then
     return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
       'pointer', '/items', 'detail', fault)));
@@ -6321,78 +7040,6 @@ end
 $function$;
 alter function orders.price_lines(jsonb) owner to fusion_orders;
 revoke all on function orders.price_lines(jsonb) from public;
-
--- function: orders.price_order(jsonb)
--- src/db/orders/prices.sql
-CREATE OR REPLACE FUNCTION orders.price_order(input jsonb, OUT items jsonb, OUT total numeric, OUT currency character varying, OUT skus text[], OUT quantities integer[], OUT refusal jsonb)
- RETURNS record
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
-  expected_currency constant varchar := input->>'currency';
-  line constant jsonb := input->'items'->0;
-  tenant constant varchar := platform.tenant();
-  is_simple boolean;
-  priced jsonb;
-begin
-  if jsonb_array_length(input->'items') = 1 then
-    skus := array[line->>'sku'];
-    quantities := array[(line->>'quantity')::int];
-    select jsonb_build_array(jsonb_build_object('sku', c.sku, 'quantity', quantities[1], 'price', p.price)),
-      quantities[1] * p.price, c.currency,
-      p.price = coalesce((line->>'price')::numeric, p.price) and c.currency = coalesce(expected_currency, c.currency)
-        and p.price = trunc(p.price, platform.currency_decimals(c.currency))
-        and not c.has_list_prices
-    into items, total, currency, is_simple
-    from catalog.products c
-    cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
-    where c.tenant_id = tenant and c.sku = skus[1] and c.status = 'active' limit 1;
-  else
-    select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
-      sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
-      array_agg(least(m.quantity, 2147483647)::int order by m.sku),
-      bool_and(m.is_simple) and min(m.currency) = max(m.currency)
-        and min(m.currency) = coalesce(expected_currency, min(m.currency))
-        and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
-    into items, total, currency, skus, quantities, is_simple
-    from (
-      select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
-        bool_and(l.currency is not null and not l.has_list_prices and (quoted or l.stated is null or l.stated = l.listed)
-          and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
-      from (
-        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency, p.has_list_prices,
-          case when quoted then coalesce(g.stated, p.price) else p.price end as price
-        from (
-          select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
-          from jsonb_array_elements(input->'items') with ordinality e(item, ord)
-        ) g
-        left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
-          select c.price, c.currency, c.has_list_prices from catalog.products c
-          where c.tenant_id = tenant and c.sku = g.sku and c.status = 'active' limit 1
-        ) p on true
-      ) l group by l.sku, l.price
-    ) m;
-  end if;
-  if is_simple and platform.is_chargeable(total, currency) then
-    return;
-  end if;
-  priced := orders.price_lines(input);
-  if priced ? 'error' then
-    refusal := priced;
-    return;
-  end if;
-  items := priced->'items';
-  total := priced->>'total';
-  currency := priced->>'currency';
-  skus := array(select jsonb_array_elements_text(priced->'skus'));
-  quantities := array(select jsonb_array_elements_text(priced->'quantities')::int);
-end
-$function$;
-alter function orders.price_order(jsonb) owner to fusion_orders;
-revoke all on function orders.price_order(jsonb) from public;
 
 -- function: orders.read_order(character varying)
 -- src/db/orders/orders.sql
@@ -6410,6 +7057,18 @@ AS $function$
 $function$;
 alter function orders.read_order(character varying) owner to fusion_orders;
 revoke all on function orders.read_order(character varying) from public;
+
+-- function: orders.region_of(jsonb)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.region_of(address jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select upper(regexp_replace(address->>'state', '^' || (address->>'country') || '-', '', 'i'))
+$function$;
+alter function orders.region_of(jsonb) owner to fusion_orders;
+revoke all on function orders.region_of(jsonb) from public;
 
 -- function: orders.reopen_after_failed_refund(character varying)
 -- src/db/orders/states.sql
@@ -6429,6 +7088,7 @@ begin
   if not found then
     return '{}';
   end if;
+  perform orders.lock_uses(array[order_id::text]);
   is_committed := coalesce((
     select r.status = 'committed' from inventory.reservations r where r.order_id = order_row.id), false);
   if not is_committed and (order_row.campaign_id is not null or not inventory.commit(order_row.id)) then
@@ -6437,6 +7097,7 @@ begin
     where x.id = order_row.id;
     perform platform.emit('order.cancelled', order_row.id,
       jsonb_build_object('orderId', order_row.id, 'reason', 'refund_failed'), false);
+    perform orders.return_uses(array[order_row.id::text]);
     return '{}';
   end if;
   restored_status := coalesce((
@@ -6453,6 +7114,166 @@ alter function orders.reopen_after_failed_refund(character varying) owner to fus
 revoke all on function orders.reopen_after_failed_refund(character varying) from public;
 grant execute on function orders.reopen_after_failed_refund(character varying) to fusion_payments;
 
+-- function: orders.retake_uses(character varying)
+-- src/db/orders/discount-uses.sql
+CREATE OR REPLACE FUNCTION orders.retake_uses(order_id character varying)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update orders.discount_uses u set is_taken = true where u.order_id = retake_uses.order_id and not u.is_taken;
+  if found and orders.count_uses(order_id) is not null then
+    raise exception using errcode = 'check_violation', message = 'a discount has no use left';
+  end if;
+  return true;
+exception when check_violation then -- undoes what this block has counted
+  return false;
+end
+$function$;
+alter function orders.retake_uses(character varying) owner to fusion_orders;
+revoke all on function orders.retake_uses(character varying) from public;
+
+-- function: orders.return_uses(text[])
+-- src/db/orders/discount-uses.sql
+CREATE OR REPLACE FUNCTION orders.return_uses(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  uses orders.discount_uses[];
+begin
+  uses := array(select u from orders.discount_uses u where u.order_id = any(order_ids) and u.is_taken);
+  if cardinality(uses) = 0 then
+    return;
+  end if;
+  perform orders.lock_uses(order_ids);
+  update orders.discount_uses u set is_taken = false where u.order_id = any(order_ids) and u.is_taken;
+  update orders.discount_counters c set used = c.used - n.n
+  from (select u.discount_id, count(*)::int as n from unnest(uses) u group by 1) n
+  where c.discount_id = n.discount_id and c.used >= n.n;
+  update orders.discount_customers c set used = c.used - n.n
+  from (select u.discount_id, u.customer_key, count(*)::int as n from unnest(uses) u group by 1, 2) n
+  where c.discount_id = n.discount_id and c.customer_key = n.customer_key and c.used >= n.n;
+end
+$function$;
+alter function orders.return_uses(text[]) owner to fusion_orders;
+revoke all on function orders.return_uses(text[]) from public;
+
+-- function: orders.settle(jsonb,jsonb)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.settle(lines jsonb, terms jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  address constant jsonb := coalesce(nullif(terms->'shippingAddress', 'null'), nullif(terms->'billingAddress', 'null'));
+  currency constant text := terms->>'currency';
+  settings record;
+  described record;
+  options jsonb;
+  option jsonb;
+  taxes jsonb;
+  found jsonb := '{"discounts": [], "invalid": []}';
+  totals jsonb;
+begin
+  select t.prices_include_tax, exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
+    exists (select from orders.shipping_options s where s.tenant_id = tenant) as has_shipping,
+    orders.is_in_eu(t.country) and orders.is_in_eu(address->>'country') and t.country <> address->>'country'
+      and c.vat_status = 'valid' and left(replace(c.vat_number, 'EL', 'GR'), 2) <> t.country as is_reverse,
+    orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key
+  into settings
+  from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
+  -- One look-up by the unique index for each line.
+  select jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''), 'collections', p.collections)
+      order by l.ord) as lines,
+    array_agg(distinct p.tax_category) as categories, jsonb_object_agg(l.line->>'sku', p.name) as names,
+    sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric) as subtotal,
+    sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)) as weight
+  into described
+  from jsonb_array_elements(settle.lines) with ordinality l(line, ord)
+  left join lateral (
+    select c.tax_category, c.collections, c.name, c.weight from catalog.products c
+    where c.tenant_id = tenant and c.sku = l.line->>'sku' limit 1
+  ) p on true;
+  options := case when settings.has_shipping and address is not null then
+    orders.find_shipping_options(address->>'country', currency, described.subtotal, described.weight) else '[]' end;
+  option := (select o from jsonb_array_elements(options) o where o->>'id' = terms->>'shippingOptionId');
+  taxes := case when settings.has_tax and address is not null
+    then orders.find_rates(address, array_append(described.categories, option->>'taxCategory'))
+    else '{"rates": [], "places": {}}' end;
+  if not coalesce((terms->>'noDiscounts')::boolean, false) then
+    found := orders.find_discounts(array(select jsonb_array_elements_text(coalesce(nullif(terms->'discountCodes', 'null'), '[]'))),
+      described.lines, currency, described.subtotal, settings.customer_key);
+  end if;
+  totals := orders.totals(jsonb_build_object('currency', currency, 'taxIncluded', settings.prices_include_tax,
+    'reverseCharge', settings.is_reverse, 'rates', taxes->'rates', 'discounts', found->'discounts',
+    'lines', (select jsonb_agg(l - 'collections' || jsonb_build_object('tax', taxes->'places'->(l->>'category')) order by ord)
+      from jsonb_array_elements(described.lines) with ordinality e(l, ord)),
+    'shipping', case when option is not null then jsonb_build_object('price', option->'price',
+      'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end));
+  if settings.has_tax and address is null then
+    totals := totals || '{"tax": null, "shippingTax": null, "taxLines": null}' || case
+      when settings.prices_include_tax then '{}'::jsonb else '{"total": null}' end;
+  end if;
+  if settings.has_shipping and option is null and not coalesce((terms->>'shippingOptional')::boolean, false) then
+    totals := totals || '{"shipping": null, "shippingTax": null, "total": null}';
+  end if;
+  return totals || jsonb_build_object('shippingOptions', options, 'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[],
+    'needsShipping', settings.has_shipping, 'needsAddress', settings.has_shipping or settings.has_tax,
+    'invalidDiscounts', found->'invalid', 'customerKey', settings.customer_key, 'names', described.names,
+    'unusedDiscounts', (select coalesce(jsonb_agg(d->'code'), '[]') from jsonb_array_elements(found->'discounts') d
+      where d ? 'code' and not totals->'discounts' @> jsonb_build_array(jsonb_build_object('id', d->'id'))));
+end
+$function$;
+alter function orders.settle(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.settle(jsonb,jsonb) from public;
+
+-- function: orders.settle_order(jsonb,jsonb)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.settle_order(items jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  amounts jsonb;
+  fault text;
+begin
+  amounts := orders.settle(
+    (select jsonb_agg(i || jsonb_build_object('id', ord::text) order by ord) from jsonb_array_elements(items) with ordinality e(i, ord)),
+    input || jsonb_build_object('shippingOptional', true, 'noDiscounts', input->>'pricing' is not distinct from 'quoted' or input ? 'campaignId')
+      || case when coalesce(nullif(input->'shippingAddress', 'null'), nullif(input->'billingAddress', 'null')) is null
+        then jsonb_build_object('shippingAddress', jsonb_build_object('country',
+          (select t.country from platform.tenants t where t.id = platform.tenant()))) else '{}' end);
+  if amounts->'invalidDiscounts' <> '[]' then
+    return jsonb_build_object('error', 'discount_invalid', 'detail', amounts->'invalidDiscounts'->0->>'detail', 'errors',
+      (select jsonb_agg(jsonb_build_object('pointer', format('/discountCodes/%s', d->>'index'), 'detail', d->>'detail'))
+        from jsonb_array_elements(amounts->'invalidDiscounts') d));
+  end if;
+  if input->>'shippingOptionId' is not null and amounts->'shippingOption' = 'null' then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+      'pointer', '/shippingOptionId', 'detail', 'is not offered for this address, currency and weight')));
+  end if;
+  fault := platform.charge_fault((amounts->>'total')::numeric, input->>'currency');
+  if fault is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/items', 'detail', fault)));
+  end if;
+  return amounts || jsonb_build_object('lines', (
+    select jsonb_agg(l || jsonb_build_object('name', amounts->'names'->(i->>'sku')) order by ord)
+    from jsonb_array_elements(amounts->'lines') with ordinality e(l, ord)
+    join jsonb_array_elements(items) with ordinality f(i, item_ord) on item_ord = ord));
+end
+$function$;
+alter function orders.settle_order(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.settle_order(jsonb,jsonb) from public;
+
 -- function: orders.shipment_of(character varying)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.shipment_of(order_id character varying)
@@ -6466,6 +7287,146 @@ $function$;
 alter function orders.shipment_of(character varying) owner to fusion_orders;
 revoke all on function orders.shipment_of(character varying) from public;
 grant execute on function orders.shipment_of(character varying) to fusion_reader;
+
+-- function: orders.take_uses(character varying,jsonb,character varying)
+-- src/db/orders/discount-uses.sql
+CREATE OR REPLACE FUNCTION orders.take_uses(order_id character varying, discounts jsonb, customer_key character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  exhausted varchar;
+begin
+  insert into orders.discount_uses (order_id, discount_id, tenant_id, customer_key, is_taken)
+  select take_uses.order_id, d.id, d.tenant_id, take_uses.customer_key, true
+  from orders.discounts d
+  where d.id = any(array(select e->>'id' from jsonb_array_elements(discounts) e where (e->>'amount')::numeric > 0))
+    and (d.usage_limit is not null or d.per_customer_limit is not null)
+  for share; -- while the limits of a discount change, its uses are counted anew
+  if found then
+    exhausted := orders.count_uses(order_id);
+    if exhausted is not null then
+      perform platform.fail('discount_invalid', (select jsonb_build_object('reason',
+        format('The discount "%s" has been used up.', coalesce(d.code, d.name)))
+        from orders.discounts d where d.id = exhausted));
+    end if;
+  end if;
+end
+$function$;
+alter function orders.take_uses(character varying,jsonb,character varying) owner to fusion_orders;
+revoke all on function orders.take_uses(character varying,jsonb,character varying) from public;
+
+-- function: orders.tax_parts(numeric[],numeric[],integer[],boolean,numeric)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.tax_parts(amounts numeric[], rates numeric[], places integer[], included boolean, unit numeric)
+ RETURNS numeric[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  taxes numeric[] := array_fill(0::numeric, array[cardinality(amounts)]);
+  rate record;
+  parts numeric[];
+begin
+  for rate in
+    select p.place, min(p.rate) as percent, sum(p.amount) as taxable
+    from unnest(amounts, rates, places) p(amount, rate, place) where p.place is not null group by p.place
+  loop
+    parts := orders.allocate(
+      round(rate.taxable * rate.percent / (100 + case when included then rate.percent else 0 end) / unit) * unit,
+      array(select case when p.place = rate.place then p.amount else 0 end
+        from unnest(amounts, places) with ordinality p(amount, place, ord) order by p.ord), unit);
+    taxes := array(select t.tax + t.part from unnest(taxes, parts) with ordinality t(tax, part, ord) order by t.ord);
+  end loop;
+  return taxes;
+end
+$function$;
+alter function orders.tax_parts(numeric[],numeric[],integer[],boolean,numeric) owner to fusion_orders;
+revoke all on function orders.tax_parts(numeric[],numeric[],integer[],boolean,numeric) from public;
+
+-- function: orders.totals(jsonb)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.totals(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  unit constant numeric := case platform.currency_decimals(input->>'currency') when 0 then 1 else 0.01 end;
+  is_reverse constant boolean := coalesce((input->>'reverseCharge')::boolean, false);
+  included boolean := coalesce((input->>'taxIncluded')::boolean, false);
+  ids text[];
+  sums numeric[];
+  places integer[];
+  rates numeric[];
+  shipping numeric := coalesce((input->'shipping'->>'price')::numeric, 0);
+  discounted jsonb;
+  lefts numeric[];
+  taxes numeric[];
+begin
+  -- Lines in an order of their own, so that the request's order decides no cent. Shipping comes last.
+  select array_agg(l.line->>'id' order by l.sku, l.sum, l.price),
+    array_agg(l.sum order by l.sku, l.sum, l.price),
+    array_append(array_agg((l.line->>'tax')::int order by l.sku, l.sum, l.price), (input->'shipping'->>'tax')::int)
+  into ids, sums, places
+  from (
+    select e as line, e->>'sku' collate "C" as sku, (e->>'price')::numeric as price,
+      (e->>'quantity')::numeric * (e->>'price')::numeric as sum
+    from jsonb_array_elements(input->'lines') e
+  ) l;
+  rates := array(select (input->'rates'->p.place->>'rate')::numeric from unnest(places) with ordinality p(place, ord)
+    order by p.ord);
+  if is_reverse and included then
+    taxes := orders.tax_parts(sums || shipping, rates, places, true, unit);
+    sums := array(select s.sum - s.tax from unnest(sums, taxes[:cardinality(sums)]) with ordinality s(sum, tax, ord) order by s.ord);
+    shipping := shipping - taxes[cardinality(taxes)];
+  end if;
+  included := included and not is_reverse;
+  discounted := case when jsonb_array_length(coalesce(input->'discounts', '[]')) > 0
+    then orders.best_discounts(input->'discounts', ids, sums, shipping, unit)
+    else jsonb_build_object('left', to_jsonb(sums), 'shipping', shipping, 'applied', '[]'::jsonb) end;
+  lefts := array(select n::numeric from jsonb_array_elements_text(discounted->'left') with ordinality e(n, ord) order by e.ord);
+  shipping := discounted->>'shipping';
+  taxes := case when is_reverse then array_fill(0::numeric, array[cardinality(places)])
+    else orders.tax_parts(lefts || shipping, rates, places, included, unit) end;
+  return (
+    with line as (
+      select l.*, l.kept + case when included then 0 else l.tax end as total
+      from unnest(ids, sums, lefts, taxes, places) with ordinality l(id, sum, kept, tax, place, ord)
+      where l.ord <= cardinality(ids)
+    ), taxed as (
+      select l.place, sum(l.kept) as base, sum(l.tax) as tax
+      from (select kept, tax, place from line
+        union all select shipping, taxes[cardinality(taxes)], places[cardinality(places)] where input->'shipping' <> 'null') l
+      where l.place is not null group by l.place
+    ), sums as (
+      select sum(l.sum) as subtotal, sum(l.sum - l.kept) as discount, sum(l.tax) + taxes[cardinality(taxes)] as tax,
+        jsonb_object_agg(l.id, jsonb_build_object('id', l.id, 'subtotal', l.sum, 'discount', l.sum - l.kept,
+          'tax', l.tax, 'total', l.total)) as by_id
+      from line l
+    )
+    select jsonb_build_object('subtotal', s.subtotal, 'discount', s.discount, 'shipping', shipping,
+      'shippingTax', taxes[cardinality(taxes)], 'tax', s.tax,
+      'total', s.subtotal - s.discount + shipping + case when included then 0 else s.tax end, 'taxIncluded', included,
+      'lines', (select jsonb_agg(s.by_id -> (e.line->>'id') order by e.ord)
+        from jsonb_array_elements(input->'lines') with ordinality e(line, ord)),
+      'taxLines', (select coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'rate', t.rate,
+          'taxable', t.taxable, 'amount', t.tax) order by t.name, t.rate), '[]')
+        from (
+          select case when is_reverse then 'Reverse charge' else input->'rates'->x.place->>'name' end as name,
+            case when is_reverse then 0 else (input->'rates'->x.place->>'rate')::numeric end as rate,
+            sum(x.base - case when included then x.tax else 0 end) as taxable, sum(x.tax) as tax
+          from taxed x group by 1, 2
+        ) t),
+      'discounts', discounted->'applied')
+    from sums s);
+end
+$function$;
+alter function orders.totals(jsonb) owner to fusion_orders;
+revoke all on function orders.totals(jsonb) from public;
 
 -- function: orders.update_customer(jsonb,jsonb)
 -- src/db/orders/customers.sql
@@ -7718,7 +8679,7 @@ begin
     array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m);
   perform orders.lock_orders(ids);
-  -- Lock order: all orders by id (above), then the holds and stock of all orders that are confirmed in the loop.
+  perform orders.lock_uses(ids); -- lock order: all orders, then uses of discounts, holds and stock, before the loop
   perform inventory.lock_holds(array(select x.id from orders.orders x
     where x.id = any(ids) and x.total = 0));
   for item in
@@ -8097,6 +9058,7 @@ begin
       select r->>'id' from jsonb_array_elements(
         coalesce(input->'refused', '[]') || coalesce(input->'intents', '[]') || coalesce(input->'again', '[]')) r))
     order by x.payment_id for update;
+  perform orders.lock_uses(ids);
   perform inventory.lock_holds(ids);
   for item in select jsonb_array_elements(input->'refused') loop
     select * into payment from payments.payments x
@@ -8615,7 +9577,7 @@ alter function platform.begin_call(jsonb,text) owner to fusion_platform;
 revoke all on function platform.begin_call(jsonb,text) from public;
 
 -- function: platform.begin_operation(jsonb,jsonb)
--- src/db/platform/access.sql
+-- src/db/platform/idempotency.sql
 CREATE OR REPLACE FUNCTION platform.begin_operation(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -8629,7 +9591,7 @@ begin
     return replay;
   end if;
   insert into platform.idempotency (tenant_id, operation, key, request_hash, locked_until, created_at)
-  values (platform.tenant(), input->>'operation', call->>'idempotencyKey', call->>'requestHash',
+  values (platform.tenant(), concat(input->>'operation', platform.shopper_mark()), call->>'idempotencyKey', call->>'requestHash',
           platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock());
   return jsonb_build_object('tenant', platform.tenant(), 'answer', null, 'replayed', false);
 end
@@ -8889,7 +9851,7 @@ revoke all on function platform.emit(text,text,jsonb,boolean) from public;
 grant execute on function platform.emit(text,text,jsonb,boolean) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
 -- function: platform.end_operation(jsonb,jsonb)
--- src/db/platform/access.sql
+-- src/db/platform/idempotency.sql
 CREATE OR REPLACE FUNCTION platform.end_operation(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -8901,7 +9863,8 @@ begin
   update platform.idempotency i
   set answer = nullif(input->'answer', 'null'), locked_until = null,
       request_hash = coalesce(input->>'requestHash', i.request_hash)
-  where i.tenant_id = platform.tenant() and i.operation = input->>'operation' and i.key = call->>'idempotencyKey';
+  where i.tenant_id = platform.tenant() and i.operation = concat(input->>'operation', platform.shopper_mark())
+    and i.key = call->>'idempotencyKey';
   return jsonb_build_object('tenant', platform.tenant(), 'answer', input->'answer', 'replayed', false);
 end
 $function$;
@@ -8909,28 +9872,29 @@ alter function platform.end_operation(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.end_operation(jsonb,jsonb) from public;
 grant execute on function platform.end_operation(jsonb,jsonb) to fusion_worker;
 
--- function: platform.enter(jsonb,text,text)
--- src/db/platform/access.sql
-CREATE OR REPLACE FUNCTION platform.enter(call jsonb, scope text, operation text)
+-- function: platform.enter(jsonb,text,text,text[])
+-- src/db/platform/idempotency.sql
+CREATE OR REPLACE FUNCTION platform.enter(call jsonb, scope text, operation text, shoppers text[] DEFAULT '{}'::text[])
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  api_key constant platform.api_keys := platform.identify(call, scope);
+  api_key constant platform.api_keys := platform.identify(call, scope, shoppers);
   idempotency_key constant varchar := call->>'idempotencyKey';
+  stored_as constant text := concat(operation, platform.shopper_mark());
   stored platform.idempotency;
 begin
   if idempotency_key is null then
     return null;
   end if;
-  if not pg_try_advisory_xact_lock(hashtextextended(api_key.tenant_id || ' ' || operation || ' ' || idempotency_key,
+  if not pg_try_advisory_xact_lock(hashtextextended(api_key.tenant_id || ' ' || stored_as || ' ' || idempotency_key,
     0)) then
     perform platform.fail('idempotency_in_progress');
   end if;
   select * into stored from platform.idempotency i
-    where i.tenant_id = api_key.tenant_id and i.operation = enter.operation and i.key = idempotency_key;
+    where i.tenant_id = api_key.tenant_id and i.operation = stored_as and i.key = idempotency_key;
   if not found then
     return null;
   end if;
@@ -8951,9 +9915,9 @@ begin
   return jsonb_build_object('tenant', platform.tenant(), 'answer', stored.answer, 'replayed', true);
 end
 $function$;
-alter function platform.enter(jsonb,text,text) owner to fusion_platform;
-revoke all on function platform.enter(jsonb,text,text) from public;
-grant execute on function platform.enter(jsonb,text,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+alter function platform.enter(jsonb,text,text,text[]) owner to fusion_platform;
+revoke all on function platform.enter(jsonb,text,text,text[]) from public;
+grant execute on function platform.enter(jsonb,text,text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
 -- function: platform.enter_as(jsonb,character varying)
 -- src/db/platform/access.sql
@@ -9062,7 +10026,7 @@ revoke all on function platform.find_unclaimed_events(text,text[]) from public;
 grant execute on function platform.find_unclaimed_events(text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
 -- function: platform.forget_answer(platform.idempotency)
--- src/db/platform/access.sql
+-- src/db/platform/idempotency.sql
 CREATE OR REPLACE FUNCTION platform.forget_answer(stored platform.idempotency)
  RETURNS void
  LANGUAGE sql
@@ -9112,9 +10076,9 @@ alter function platform.health() owner to fusion_platform;
 revoke all on function platform.health() from public;
 grant execute on function platform.health() to fusion_worker;
 
--- function: platform.identify(jsonb,text)
+-- function: platform.identify(jsonb,text,text[])
 -- src/db/platform/access.sql
-CREATE OR REPLACE FUNCTION platform.identify(call jsonb, scope text)
+CREATE OR REPLACE FUNCTION platform.identify(call jsonb, scope text, shoppers text[] DEFAULT '{}'::text[])
  RETURNS platform.api_keys
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9123,9 +10087,11 @@ AS $function$
 declare
   shown_key_hash constant text := platform.begin_call(call, coalesce(call->>'keyHash', ''));
   api_key platform.api_keys;
-  tenant text;
+  setting text;
 begin
-  if call ? 'liveToken' and scope = 'campaigns:read' then
+  if call ? 'session' then
+    api_key := platform.key_of_session(shown_key_hash);
+  elsif call ? 'liveToken' and scope = 'campaigns:read' then
     api_key := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
   else
     select * into api_key from platform.api_keys k where k.key_hash = shown_key_hash;
@@ -9136,9 +10102,10 @@ begin
   if api_key.away then -- moved to another cell, or on its way
     perform platform.refuse_away(api_key.tenant_id, scope);
   end if;
-  if not scope = any(api_key.scopes) then
+  if not scope = any(api_key.scopes) and not api_key.kind = any(shoppers) then
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
-      'reason', format('This key lacks the scope %s.', scope)));
+      'reason', case api_key.kind when 'session' then 'A customer session cannot do this: use a secret key.'
+        else format('This key lacks the scope %s.', scope) end));
   end if;
   -- A key without origins is valid on every page. Clients other than browsers can forge the header, so this
   -- restricts browsers only.
@@ -9146,13 +10113,20 @@ begin
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', 'This key does not allow requests from this origin.'));
   end if;
-  tenant := set_config('app.tenant_id', api_key.tenant_id, true);
+  setting := set_config('app.tenant_id', api_key.tenant_id, true);
+  -- A caller that has not said so cannot be a shopper, whatever a connection's earlier transaction was.
+  if api_key.kind <> 'secret' then
+    setting := set_config('app.shopper', jsonb_build_object('kind', api_key.kind,
+      'customer', case when api_key.kind = 'session' then api_key.id end, 'cartHash', call->>'cartHash')::text, true);
+  elsif current_setting('app.shopper', true) <> '' then
+    setting := set_config('app.shopper', '', true);
+  end if;
   return api_key;
 end
 $function$;
-alter function platform.identify(jsonb,text) owner to fusion_platform;
-revoke all on function platform.identify(jsonb,text) from public;
-grant execute on function platform.identify(jsonb,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+alter function platform.identify(jsonb,text,text[]) owner to fusion_platform;
+revoke all on function platform.identify(jsonb,text,text[]) from public;
+grant execute on function platform.identify(jsonb,text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
 -- function: platform.is_away(character varying)
 -- src/db/platform/moves.sql
@@ -9302,6 +10276,21 @@ $function$;
 alter function platform.key_of_live_token(text,text) owner to fusion_platform;
 revoke all on function platform.key_of_live_token(text,text) from public;
 
+-- function: platform.key_of_session(text)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.key_of_session(token_hash text)
+ RETURNS platform.api_keys
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_populate_record(null::platform.api_keys, jsonb_build_object('id', s.customer_id, 'tenant_id', s.tenant_id,
+    'kind', 'session', 'scopes', array['catalog:read', 'campaigns:read'], 'expires_at', s.expires_at,
+    'away', exists (select from platform.tenant_moves m where m.id = s.tenant_id)))
+  from platform.customer_sessions s where s.token_hash = key_of_session.token_hash
+$function$;
+alter function platform.key_of_session(text) owner to fusion_platform;
+revoke all on function platform.key_of_session(text) from public;
+
 -- function: platform.key_page(character varying,integer)
 -- src/db/platform/api-keys.sql
 CREATE OR REPLACE FUNCTION platform.key_page(before character varying, most integer)
@@ -9368,7 +10357,7 @@ revoke all on function platform.least_charge(character varying) from public;
 grant execute on function platform.least_charge(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
 -- function: platform.leave(jsonb,text,jsonb)
--- src/db/platform/access.sql
+-- src/db/platform/idempotency.sql
 CREATE OR REPLACE FUNCTION platform.leave(call jsonb, operation text, answer jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -9378,14 +10367,15 @@ AS $function$
 begin
   if call ? 'idempotencyKey' then
     insert into platform.idempotency (tenant_id, operation, key, request_hash, answer, created_at)
-    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock());
+    values (platform.tenant(), concat(operation, platform.shopper_mark()), call->>'idempotencyKey',
+      call->>'requestHash', answer, platform.clock());
   end if;
   return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
 end
 $function$;
 alter function platform.leave(jsonb,text,jsonb) owner to fusion_platform;
 revoke all on function platform.leave(jsonb,text,jsonb) from public;
-grant execute on function platform.leave(jsonb,text,jsonb) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+grant execute on function platform.leave(jsonb,text,jsonb) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
 -- function: platform.letter_json(platform.dead_letters)
 -- src/db/platform/events.sql
@@ -10240,6 +11230,32 @@ $function$;
 alter function platform.set_trace(text) owner to fusion_platform;
 revoke all on function platform.set_trace(text) from public;
 grant execute on function platform.set_trace(text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.shopper()
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.shopper()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select nullif(current_setting('app.shopper', true), '')::jsonb
+$function$;
+alter function platform.shopper() owner to fusion_platform;
+revoke all on function platform.shopper() from public;
+grant execute on function platform.shopper() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.shopper_mark()
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.shopper_mark()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when current_setting('app.shopper', true) <> '' then
+    concat(' ', coalesce(platform.shopper()->>'customer', left(platform.shopper()->>'cartHash', 32), 'anyone')) end
+$function$;
+alter function platform.shopper_mark() owner to fusion_platform;
+revoke all on function platform.shopper_mark() from public;
 
 -- function: platform.sign(text,text)
 -- src/db/platform/access.sql
@@ -11284,6 +12300,13 @@ create policy tenant on inventory.reservations to fusion_catalog, fusion_group_c
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
+-- policies and triggers: orders.carts
+create policy every_tenant on orders.carts for select to fusion_orders
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
+create policy tenant on orders.carts to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
 -- policies and triggers: orders.customers
 create policy proven_tenant on orders.customers for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{customers:read,customers:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
@@ -11291,6 +12314,30 @@ create policy tenant on orders.customers to fusion_catalog, fusion_group_commerc
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 CREATE TRIGGER audit_customers AFTER INSERT OR DELETE OR UPDATE ON orders.customers FOR EACH ROW EXECUTE FUNCTION audit.record('customer', 'id');
+
+-- policies and triggers: orders.discount_counters
+create policy proven_tenant on orders.discount_counters for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{discounts:read,discounts:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on orders.discount_counters to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: orders.discount_customers
+create policy tenant on orders.discount_customers to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: orders.discount_uses
+create policy tenant on orders.discount_uses to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: orders.discounts
+create policy proven_tenant on orders.discounts for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{discounts:read,discounts:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on orders.discounts to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: orders.orders
 create policy every_tenant on orders.orders for select to fusion_inventory
@@ -11300,6 +12347,20 @@ create policy every_tenant_in_campaigns on orders.orders for select to fusion_or
 create policy proven_tenant on orders.orders for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write,shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: orders.shipping_options
+create policy proven_tenant on orders.shipping_options for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on orders.shipping_options to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: orders.tax_rates
+create policy proven_tenant on orders.tax_rates for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{tax:read,tax:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on orders.tax_rates to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
@@ -11352,6 +12413,15 @@ create policy tenant on platform.api_keys to public
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 CREATE TRIGGER audit_keys AFTER INSERT OR DELETE OR UPDATE ON platform.api_keys FOR EACH ROW EXECUTE FUNCTION audit.record('key', 'prefix');
 CREATE TRIGGER reject_change_while_away BEFORE INSERT OR DELETE OR UPDATE ON platform.api_keys FOR EACH ROW EXECUTE FUNCTION platform.reject_change_while_away('tenant_id');
+
+-- policies and triggers: platform.customer_sessions
+create policy every_tenant on platform.customer_sessions to fusion_platform
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
+create policy shown_session on platform.customer_sessions for select to fusion_platform
+  using (token_hash::text = current_setting('app.key_hash', true));
+create policy tenant on platform.customer_sessions to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: platform.dead_letters
 create policy every_tenant on platform.dead_letters to fusion_platform

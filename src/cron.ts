@@ -14,7 +14,7 @@ import {
 } from './domain/campaign-settlement.ts';
 import { decideOverdueHolds } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
-import { expireHolds, failShortOrders } from './domain/orders.ts';
+import { expireHolds, failShortOrders } from './domain/orders/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
 import { applyMissedEvents, noteFailedRow, recheckRecentEvents } from './domain/stripe-events.ts';
 import { voidLabels } from './domain/voids.ts';

@@ -28,6 +28,6 @@ export const tenantIdOf = (tenant: QualifiedTenant): string => tenant.split('@',
  * configured cell belongs to the default cell. The random part of a key has no underscore.
  */
 export function cellOfKey(key: string, cells: Pick<ReadonlyMap<string, unknown>, 'has'>): string {
-  const name = /^[sp]k_[a-z]+_([a-z0-9]+)_/.exec(key)?.[1];
+  const name = /^(?:[sp]k|cs)_[a-z]+_([a-z0-9]+)_/.exec(key)?.[1];
   return name !== undefined && isCellName(name) && cells.has(name) ? name : defaultCell;
 }

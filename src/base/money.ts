@@ -22,3 +22,6 @@ export function fromMinor(minor: number, currency: string): string {
   const digits = String(minor).padStart(exponent + 1, '0');
   return `${digits.slice(0, -exponent)}.${digits.slice(-exponent)}`;
 }
+
+/** A price times a quantity. Both are whole numbers of hundredths, so that no binary fraction is multiplied. */
+export const productOf = (price: number, quantity: number): number => (Math.round(price * 100) * quantity) / 100;

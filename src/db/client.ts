@@ -20,6 +20,10 @@ export type Call = {
   keyHash?: string;
   /** The origin of the page that uses a publishable key. If the key is bound to origins, it must be one of them. */
   origin?: string;
+  /** The key is the token of a customer's session. */
+  session?: true;
+  /** The SHA-256 of the request's `Cart-Token`. */
+  cartHash?: string;
   /** Replaces the key for watching a campaign; `campaign` is the id in the path. */
   liveToken?: string;
   campaign?: string;

@@ -111,3 +111,7 @@ drop function if exists shipping.open_request(orders.orders, jsonb, varchar);
 drop function if exists shipping.record_these(text[], jsonb);
 drop function if exists shipping.remind_these(text[], jsonb);
 drop function if exists shipping.with_name(jsonb, varchar);
+-- They have one more argument.
+drop function if exists platform.identify(jsonb, text);
+drop function if exists platform.enter(jsonb, text, text);
+drop function if exists orders.price_order(jsonb);

@@ -3,7 +3,7 @@ import { currency, id, money } from '../base/fields.ts';
 import { priceList } from '../domain/catalog/price-lists.ts';
 import { product } from '../domain/catalog/products.ts';
 import { campaign } from '../domain/group-commerce.ts';
-import { order } from '../domain/orders.ts';
+import { orderedItem } from '../domain/orders/order.ts';
 
 /** The services that have their own queue, bound as `<NAME>_QUEUE`. */
 export type Service = 'catalog' | 'group-commerce' | 'inventory' | 'orders' | 'payments' | 'shipping';
@@ -37,7 +37,7 @@ const participation = z.object({ campaign, userId: z.string() });
  */
 export const topics: Record<string, Topic> = {
   'order.created': orderTopic(
-    z.object({ orderId, customerId: z.string(), total: money, currency, items: order.shape.items }),
+    z.object({ orderId, customerId: z.string(), total: money, currency, items: z.array(orderedItem) }),
     ['inventory'],
   ),
   'order.confirmed': {

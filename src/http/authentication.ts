@@ -5,7 +5,7 @@ import { ApiError, ClientGone } from '../base/errors.ts';
 import { inCell } from '../context.ts';
 import type { AppEnv, HttpContext } from './app-env.ts';
 import { originOf, pageScopes } from './cors.ts';
-import { isPublishable, readKey, readLiveToken } from './credentials.ts';
+import { isSession, readCartToken, readKey, readLiveToken, shopperOf } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
 /** A body of up to this many bytes is read before the key is checked, because reading it costs almost nothing. */
@@ -14,9 +14,11 @@ const smallBytes = 8_192;
 const isSmall = (operation: Operation, request: Request): boolean =>
   operation.body === undefined || (declaredLength(request) ?? Number.POSITIVE_INFINITY) <= smallBytes;
 
-/** Whether the key is publishable, and the operation never allows a publishable key. */
-const isNeverAllowed = (operation: Operation, authorization: string | undefined): boolean =>
-  isPublishable(authorization) && !pageScopes.includes(operation.scope ?? '');
+/** Whether the key is for browsers, and the operation never allows a key of its kind. */
+function isNeverAllowed({ scope, shoppers }: Operation, authorization: string | undefined): boolean {
+  const shopper = shopperOf(authorization);
+  return shopper !== undefined && !pageScopes.includes(scope ?? '') && !shoppers?.includes(shopper);
+}
 
 /**
  * Reads the key, or the token that replaces it, keeps its hash for the operation's database call, and opens the
@@ -33,6 +35,9 @@ export const readCredentials = createMiddleware<AppEnv>(async (c, next) => {
   const live = text === undefined ? undefined : readLiveToken(text, settings.cells);
   const { hash, cell } = live ?? readKey(authorization, settings.cells);
   if (live !== undefined) call.liveToken = live.token;
+  if (isSession(authorization)) call.session = true;
+  const cartHash = operation.shoppers && readCartToken(c.req.header('cart-token'));
+  if (cartHash !== undefined) call.cartHash = cartHash;
   call.keyHash = hash;
   if (cell !== defaultCell) c.set('context', inCell(context, cell));
   const origin = originOf(operation, c.req.header('origin'));
@@ -41,22 +46,24 @@ export const readCredentials = createMiddleware<AppEnv>(async (c, next) => {
   await next();
 });
 
-/** Replaces `forbidden` with a clearer error if the operation never allows a publishable key. */
+/** Replaces `forbidden` with a clearer error if the operation never allows a key of this kind. */
 function explain(c: HttpContext, operation: Operation, error: unknown): unknown {
   const isForbidden = error instanceof ApiError && error.code === 'forbidden';
   if (!isForbidden || !isNeverAllowed(operation, c.req.header('authorization'))) return error;
+  if (isSession(c.req.header('authorization')))
+    return new ApiError('forbidden', 'A customer session cannot do this: use a secret key.');
   return new ApiError(
     'forbidden',
     c.req.method === 'GET' || c.req.method === 'HEAD'
-      ? 'Publishable keys read the catalog and campaigns only: use a secret key.'
-      : 'Publishable keys are read-only: use a secret key.',
+      ? 'Publishable keys read the catalog, campaigns and carts only: use a secret key.'
+      : 'Publishable keys change carts only: use a secret key.',
   );
 }
 
 /**
  * Checks the key. Usually the operation's own database call does this, so a valid request needs no extra call. An extra
  * call checks the key first if the body is large and the key is not known, or if the operation never allows a
- * publishable key. If a request fails before its database call, the key is checked then: an invalid key is always the
+ * publishable key or a session. If a request fails before its database call, the key is checked then: an invalid key is always the
  * error returned.
  * @throws ApiError unauthenticated, forbidden, unavailable
  */

@@ -2,15 +2,15 @@ import { createMiddleware } from 'hono/factory';
 import { publishableScopes } from '../base/api-keys.ts';
 import { ApiError } from '../base/errors.ts';
 import type { AppEnv, HttpContext } from './app-env.ts';
-import { isPublishable } from './credentials.ts';
+import { shopperOf } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
 /** The scopes of publishable keys, and therefore of pages of other origins: they read what buyers may see. */
 export const pageScopes = publishableScopes;
 
-/** Whether a page may call the operation from the buyer's browser, with a publishable key. */
-export const isForPages = ({ scope }: Pick<Operation, 'scope'>): boolean =>
-  scope !== undefined && pageScopes.includes(scope);
+/** Whether a page may call the operation from the buyer's browser, with a publishable key or a customer's session. */
+export const isForPages = ({ scope, shoppers }: Pick<Operation, 'scope' | 'shoppers'>): boolean =>
+  scope !== undefined && (pageScopes.includes(scope) || shoppers !== undefined);
 
 /**
  * The response to a preflight request. A preflight has no key, so the key's origins are checked in the request itself.
@@ -20,9 +20,10 @@ export const preflightResponse = (): Response =>
     status: 204,
     headers: {
       'Access-Control-Allow-Origin': '*',
-      'Access-Control-Allow-Methods': 'GET, HEAD, POST',
+      'Access-Control-Allow-Methods': 'GET, HEAD, POST, PUT, PATCH, DELETE',
       'Access-Control-Allow-Headers':
-        'Authorization, Cache-Control, If-None-Match, Last-Event-ID, X-Request-Id, traceparent, tracestate',
+        'Authorization, Cache-Control, Cart-Token, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, ' +
+        'X-Request-Id, traceparent, tracestate',
       'Access-Control-Max-Age': '7200',
     },
   });
@@ -37,12 +38,13 @@ export function originOf(operation: Operation, header: string | undefined): stri
 }
 
 /**
- * Whether the calling page may read the response: its request had no key, or a publishable key that allows the page.
+ * Whether the calling page may read the response: its request had no key, a customer's session, or a publishable key
+ * that allows the page.
  */
 function mayRead(c: HttpContext): boolean {
   if (c.error instanceof ApiError && c.error.code === 'forbidden') return false;
   const authorization = c.req.header('authorization');
-  return authorization === undefined || isPublishable(authorization);
+  return authorization === undefined || shopperOf(authorization) !== undefined;
 }
 
 /**

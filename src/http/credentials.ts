@@ -2,11 +2,12 @@ import { cellOfKey, defaultCell } from '../base/cells.ts';
 import { ApiError } from '../base/errors.ts';
 import { sha256 } from '../base/sha256.ts';
 import type { Cells } from '../db/cells.ts';
+import type { Shopper } from './declaration.ts';
 
 /** What the database needs to find the caller: the hash of the key or token, and the cell that it names. */
 export type Credentials = { hash: string; cell: string };
 
-const keyFormat = /^Bearer +((?:sk|pk)_[A-Za-z0-9_]{4,200})$/i;
+const keyFormat = /^Bearer +((?:sk|pk|cs)_[A-Za-z0-9_]{4,200})$/i;
 
 /**
  * The SHA-256 of a request's key, in hex, and its cell. Nothing else of the key is passed on. The cell's database finds
@@ -17,6 +18,19 @@ export function readKey(authorization: string | undefined, cells: Cells): Creden
   const key = keyFormat.exec(authorization ?? '')?.[1];
   if (key === undefined) throw new ApiError('unauthenticated');
   return { hash: sha256(key), cell: cells.size > 1 ? cellOfKey(key, cells) : defaultCell };
+}
+
+/** Whether the key has the format of a customer session's token. */
+export const isSession = (authorization: string | undefined): boolean => /^Bearer +cs_/i.test(authorization ?? '');
+
+/** The SHA-256 of a `Cart-Token` header; undefined without one. A token of any other form is no cart's. */
+export const readCartToken = (header: string | undefined): string | undefined =>
+  header === undefined ? undefined : sha256(header);
+
+/** The kind of key, if it may be used in a browser. */
+export function shopperOf(authorization: string | undefined): Shopper | undefined {
+  if (isSession(authorization)) return 'session';
+  return isPublishable(authorization) ? 'publishable' : undefined;
 }
 
 /** Whether the key has the format of a publishable key. */

@@ -1,6 +1,8 @@
 import type * as z from 'zod';
 import type { Code } from '../base/errors.ts';
 
+export type Shopper = 'publishable' | 'session';
+
 export type Status = 200 | 201 | 202 | 204;
 
 /**
@@ -18,6 +20,11 @@ export type Operation<
   description?: string;
   /** The scope that a key needs. An operation without a scope needs no key. */
   scope?: string;
+  /**
+   * The callers from a browser that may use the operation without its scope: a publishable key, often with the
+   * `Cart-Token` of the row, and a customer's session. The SQL function checks that the row is theirs.
+   */
+  shoppers?: readonly Shopper[];
   /** A token in the query may replace the key, for browser APIs that cannot send headers. */
   takesLiveToken?: true;
   /**

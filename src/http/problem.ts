@@ -40,6 +40,10 @@ const wording: Record<Code, { title: string; detail: string }> = {
   order_not_payable: { title: 'Order not payable', detail: 'The order cannot be paid in its present status.' },
   campaign_full: { title: 'Campaign full', detail: 'Every place of the campaign is taken.' },
   campaign_not_open: { title: 'Campaign not open', detail: 'The campaign has not started, has ended, or is settled.' },
+  cart_not_open: {
+    title: 'Cart not open',
+    detail: 'The cart was ordered, or it has ended. `POST …/reopen` cancels an unpaid order and opens its cart again.',
+  },
   idempotency_in_progress: {
     title: 'Still in progress',
     detail: 'A request with this Idempotency-Key is still running. Repeat it in a moment.',
@@ -65,6 +69,11 @@ const wording: Record<Code, { title: string; detail: string }> = {
     title: 'Refund too large',
     detail: 'The refund exceeds the amount of the payment that is not refunded yet.',
   },
+  cart_incomplete: {
+    title: 'Cart incomplete',
+    detail: '`messages` lists what is missing and where. Nothing was ordered.',
+  },
+  discount_invalid: { title: 'Discount not valid', detail: 'A discount code is not valid for this order.' },
   rate_limited: { title: 'Too many requests', detail: 'Wait the number of seconds in `Retry-After`, then retry.' },
   internal: { title: 'Internal error', detail: 'The server failed. Give the `requestId` to support.' },
   unavailable: {

@@ -4,18 +4,8 @@ import { id, page, reference } from '../base/fields.ts';
 import { event } from '../domain/events.ts';
 import { exportFormat } from '../domain/exports/format.ts';
 import { exportOrders } from '../domain/exports/orders.ts';
-import {
-  addPayment,
-  cancellation,
-  cancelOrder,
-  listOrders,
-  newOrder,
-  order,
-  orderStatus,
-  placeOrder,
-  readHistory,
-  readOrder,
-} from '../domain/orders.ts';
+import { cancellation, newOrder, order, orderStatus } from '../domain/orders/order.ts';
+import { addPayment, cancelOrder, listOrders, placeOrder, readHistory, readOrder } from '../domain/orders/orders.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { showDownload } from '../http/download.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';

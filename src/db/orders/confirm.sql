@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/events.sql, inventory/reservations.sql, shipping/shipments.sql, orders/states.sql
+-- requires: platform/access.sql, platform/events.sql, inventory/reservations.sql, shipping/shipments.sql, orders/states.sql, orders/discount-uses.sql
 -- Confirming an order that is paid.
 
 -- created or failed → confirmed, if the units are held: the order, order.confirmed and the label request. Returns null
@@ -38,7 +38,7 @@ $$;
 
 -- The order is paid (or costs nothing): confirms it and commits its hold. A hold that was released is taken again.
 -- Returns {confirmed, reason, skus}; confirmed is false if the stock is gone or the order was cancelled, and then the
--- caller refunds the money. The caller has locked the order. For payments. Emits order.confirmed.
+-- caller refunds the money. Uses of discounts are taken again too. The caller has locked the order. For payments. Emits order.confirmed.
 create or replace function orders.confirm_paid_order(order_id varchar) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -62,7 +62,15 @@ begin
   if order_row.status not in ('created', 'failed') then
     return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
   end if;
+  -- Another order of its cart may have taken its place, and other buyers the last use of its discount or its stock.
+  if exists (select from orders.carts c where c.id = order_row.cart_id and c.order_id <> order_row.id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'cart_ordered_again', 'skus', '[]'::jsonb);
+  end if;
+  if not orders.retake_uses(order_id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'discount_gone', 'skus', '[]'::jsonb);
+  end if;
   if not inventory.commit(order_id) then
+    perform orders.return_uses(array[order_id::text]);
     return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
   end if;
   perform orders.confirm_held_order(order_id);

@@ -1,5 +1,23 @@
--- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, orders/prices.sql, inventory/stock.sql, payments/payments.sql, payments/checkout.sql, shipping/shipments.sql
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, orders/prices.sql, orders/terms.sql, orders/discount-uses.sql, inventory/stock.sql, payments/payments.sql, payments/checkout.sql, shipping/shipments.sql
 -- Orders: placing, and how an order is shown. See platform/access.sql for `call` and the result.
+
+-- Whether an order has more than its items: amounts, a cart, a buyer's details, or units that were refunded or sent.
+create or replace function orders.has_details(o orders.orders) returns boolean
+language sql immutable as $$
+  select o.lines is not null or o.cart_id is not null or o.email is not null or o.metadata is not null
+    or o.billing_address is not null or o.refunded_quantities is not null or o.fulfilled_quantities is not null
+    or o.shipping_refunded is not null
+$$;
+
+create or replace function orders.details_json(o orders.orders) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('cartId', o.cart_id, 'source', o.source, 'email', o.email, 'metadata', o.metadata,
+    'billingAddress', o.billing_address, 'subtotal', o.subtotal, 'discountTotal', o.discount_total,
+    'shippingTotal', o.shipping_total, 'shippingTax', o.shipping_tax, 'taxTotal', o.tax_total,
+    'taxIncluded', o.tax_included, 'taxLines', o.tax_lines, 'discounts', o.discounts,
+    'shippingOption', o.shipping_option, 'lines', o.lines, 'refundedQuantities', to_jsonb(o.refunded_quantities),
+    'fulfilledQuantities', to_jsonb(o.fulfilled_quantities))
+$$;
 
 -- An order as the API shows it. `hold` is null while the reservation is pending or if it was rejected.
 create or replace function orders.order_json(
@@ -11,6 +29,7 @@ language sql stable as $$
     'organizationId', o.organization_id, 'purchaseOrderNumber', o.purchase_order_number,
     'shippingAddress', o.shipping_address, 'campaignId', o.campaign_id, 'reservation', hold, 'payment', payment,
     'shipment', shipment, 'createdAt', platform.iso(o.created_at), 'updatedAt', platform.iso(o.updated_at))
+    || case when orders.has_details(o) then orders.details_json(o) else '{}' end
 $$;
 
 -- The payload of order.created.
@@ -48,12 +67,51 @@ language sql stable as $$
   select orders.order_json(o, orders.hold_json(r), (select orders.payment_of(o.id)), (select orders.shipment_of(o.id)))
 $$;
 
+-- The amounts of an order with its tenant's taxes, shipping options and discounts: what orders.settle returns, with
+-- `lines` as the order freezes them: [{id, name, subtotal, discount, tax, total}]. A line's id is its position. Without an
+-- address the order is taxed in the tenant's country. Returns the errors discount_invalid, validation_failed (an option
+-- that is not offered, a total that cannot be charged).
+create or replace function orders.settle_order(items jsonb, input jsonb) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  amounts jsonb;
+  fault text;
+begin
+  amounts := orders.settle(
+    (select jsonb_agg(i || jsonb_build_object('id', ord::text) order by ord) from jsonb_array_elements(items) with ordinality e(i, ord)),
+    input || jsonb_build_object('shippingOptional', true, 'noDiscounts', input->>'pricing' is not distinct from 'quoted' or input ? 'campaignId')
+      || case when coalesce(nullif(input->'shippingAddress', 'null'), nullif(input->'billingAddress', 'null')) is null
+        then jsonb_build_object('shippingAddress', jsonb_build_object('country',
+          (select t.country from platform.tenants t where t.id = platform.tenant()))) else '{}' end);
+  if amounts->'invalidDiscounts' <> '[]' then
+    return jsonb_build_object('error', 'discount_invalid', 'detail', amounts->'invalidDiscounts'->0->>'detail', 'errors',
+      (select jsonb_agg(jsonb_build_object('pointer', format('/discountCodes/%s', d->>'index'), 'detail', d->>'detail'))
+        from jsonb_array_elements(amounts->'invalidDiscounts') d));
+  end if;
+  if input->>'shippingOptionId' is not null and amounts->'shippingOption' = 'null' then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+      'pointer', '/shippingOptionId', 'detail', 'is not offered for this address, currency and weight')));
+  end if;
+  fault := platform.charge_fault((amounts->>'total')::numeric, input->>'currency');
+  if fault is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/items', 'detail', fault)));
+  end if;
+  return amounts || jsonb_build_object('lines', (
+    select jsonb_agg(l || jsonb_build_object('name', amounts->'names'->(i->>'sku')) order by ord)
+    from jsonb_array_elements(amounts->'lines') with ordinality e(l, ord)
+    join jsonb_array_elements(items) with ordinality f(i, item_ord) on item_ord = ord));
+end
+$$;
+
 -- Places an order: the order, the hold on every line and the events, or nothing. `input`: {id, customerId, items,
--- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async, paymentId?}. The
+-- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, billingAddress?, email?, metadata?,
+-- discountCodes?, shippingOptionId?, holdSeconds, async, paymentId?}. The
 -- tenant's own `hold_seconds` replaces `holdSeconds`. With `async` the consumer of order.created decides the hold. With
 -- `paymentId` this opens the payment under that id too, unless the order costs nothing; the consumer of
 -- inventory.reserved opens it otherwise. Without enough stock, the order is stored as failed, holds nothing, and the
--- result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines.
+-- result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines and settle_order. Raises
+-- discount_invalid (take_uses).
 -- Emits order.created, and inventory.reserved (and payment.created), or inventory.insufficient and order.failed.
 -- One statement a step: the key, its stored answer, prices, the order, its hold, the answer. Each further statement
 -- would cost more than the rows that it writes.
@@ -72,21 +130,34 @@ declare
   priced record;
   opens_payment boolean;
   shortages jsonb;
+  amounts jsonb; -- what orders.settle_order returns; null for an order that has only its items
 begin
   if answer is not null then
     return answer;
   end if;
-  priced := orders.price_order(input);
+  priced := orders.price_items(input);
   if priced.refusal is not null then
     return platform.leave(call, 'orders.place', priced.refusal);
+  end if;
+  if priced.has_terms then
+    amounts := orders.settle_order(priced.items, input || jsonb_build_object('currency', priced.currency));
+    if amounts ? 'error' then
+      return platform.leave(call, 'orders.place', amounts);
+    end if;
+    priced.total := amounts->>'total';
   end if;
   -- The order and order.created, which the inventory consumer gets only if it decides the hold.
   with new_order as (
     insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
-      purchase_order_number, shipping_address, created_at, updated_at)
+      purchase_order_number, shipping_address, created_at, updated_at, email, metadata, billing_address, subtotal,
+      discount_total, shipping_total, shipping_tax, tax_total, tax_included, tax_lines, discounts, shipping_option, lines)
     values (order_id, input->>'customerId', priced.items, priced.total, priced.currency,
       'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
-      nullif(input->'shippingAddress', 'null'), now_at, now_at)
+      nullif(input->'shippingAddress', 'null'), now_at, now_at, input->>'email', nullif(input->'metadata', 'null'),
+      nullif(input->'billingAddress', 'null'), (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric,
+      (amounts->>'shipping')::numeric, (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric,
+      (amounts->>'taxIncluded')::boolean, amounts->'taxLines', amounts->'discounts',
+      nullif(amounts->'shippingOption', 'null'), amounts->'lines')
     returning *
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -101,6 +172,9 @@ begin
   into answer, held_until
   from new_order o, (select now_at + make_interval(secs => coalesce(
     (select t.hold_seconds from platform.tenants t where t.id = tenant), (input->>'holdSeconds')::int)) as until) hold;
+  if amounts->'discounts' <> '[]' then
+    perform orders.take_uses(order_id, amounts->'discounts', amounts->>'customerKey');
+  end if;
   if deferred then
     perform inventory.add_pending_hold(order_id, priced.skus, priced.quantities);
     return platform.leave(call, 'orders.place', answer);
@@ -110,6 +184,7 @@ begin
   shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until, not opens_payment);
   if shortages is not null then
     perform orders.fail_order(order_id, 'insufficient_inventory');
+    perform orders.return_uses(array[order_id::text]);
     answer := jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_id, 'shortages', shortages);
   elsif opens_payment then
     answer := answer || jsonb_build_object('payment',
@@ -156,5 +231,5 @@ call platform.set_owner('orders', 'fusion_orders');
 
 grant execute on function orders.place_order to fusion_worker;
 grant execute on function orders.place_campaign_order to fusion_group_commerce;
-grant execute on function orders.order_json, orders.full_order_json, orders.hold_json, orders.payment_of,
+grant execute on function orders.order_json, orders.has_details, orders.details_json, orders.full_order_json, orders.hold_json, orders.payment_of,
   orders.shipment_of to fusion_reader;

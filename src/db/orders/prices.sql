@@ -38,7 +38,7 @@ language sql stable rows 1 as $$
 $$;
 
 -- Prices every line of a request. Slow path for orders with price lists, merged lines, another currency or errors.
--- `input`: {items: [{sku, quantity, price?}], currency?, pricing?, customerId?, organizationId?}. Returns {items,
+-- `input`: {items: [{sku, quantity, price?}], currency?, pricing?, customerId?, organizationId?, hasTerms?}. Returns {items,
 -- total, currency, skus, quantities}, or {error, …}: unknown_sku, currency_mismatch, price_changed, validation_failed.
 -- Lines with the same SKU and price are merged, in the order in which they came.
 create or replace function orders.price_lines(input jsonb) returns jsonb
@@ -108,7 +108,8 @@ begin
     return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
       'pointer', '/items', 'detail', 'The order has more than 2147483647 units of one SKU.')));
   end if;
-  fault := platform.charge_fault((priced->>'total')::numeric, priced->'currencies'->>0);
+  fault := case when not coalesce((input->>'hasTerms')::boolean, false) then platform.charge_fault((priced->>'total')::numeric,
+    priced->'currencies'->>0) end;
   if fault is not null then
     return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
       'pointer', '/items', 'detail', fault)));
@@ -118,17 +119,18 @@ begin
 end
 $$;
 
--- Prices the lines of a request. Fast paths: one line; and one aggregate, if each SKU has one price, none in a price
+-- Prices the lines of a request. `has_terms`: its total is more than that of its lines (orders.settle_order). Fast paths: one line; and one aggregate, if each SKU has one price, none in a price
 -- list, and nothing is wrong. Otherwise price_lines, which may return an error in `refusal`. Lines are merged; `skus`
 -- is sorted, each once.
-create or replace function orders.price_order(input jsonb, out items jsonb, out total numeric, out currency varchar,
-  out skus text[], out quantities integer[], out refusal jsonb)
+create or replace function orders.price_items(input jsonb, out items jsonb, out total numeric, out currency varchar,
+  out skus text[], out quantities integer[], out refusal jsonb, out has_terms boolean)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
   expected_currency constant varchar := input->>'currency';
   line constant jsonb := input->'items'->0;
   tenant constant varchar := platform.tenant();
+  wants_terms constant boolean := input ?| array['discountCodes', 'shippingOptionId'];
   is_simple boolean;
   priced jsonb;
 begin
@@ -139,8 +141,10 @@ begin
       quantities[1] * p.price, c.currency,
       p.price = coalesce((line->>'price')::numeric, p.price) and c.currency = coalesce(expected_currency, c.currency)
         and p.price = trunc(p.price, platform.currency_decimals(c.currency))
-        and not c.has_list_prices
-    into items, total, currency, is_simple
+        and not c.has_list_prices,
+      wants_terms or exists (select from orders.tax_rates t where t.tenant_id = tenant)
+        or exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+    into items, total, currency, is_simple, has_terms
     from catalog.products c
     cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
     where c.tenant_id = tenant and c.sku = skus[1] and c.status = 'active' limit 1;
@@ -150,8 +154,10 @@ begin
       array_agg(least(m.quantity, 2147483647)::int order by m.sku),
       bool_and(m.is_simple) and min(m.currency) = max(m.currency)
         and min(m.currency) = coalesce(expected_currency, min(m.currency))
-        and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
-    into items, total, currency, skus, quantities, is_simple
+        and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku),
+      wants_terms or exists (select from orders.tax_rates t where t.tenant_id = tenant)
+        or exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+    into items, total, currency, skus, quantities, is_simple, has_terms
     from (
       select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
         bool_and(l.currency is not null and not l.has_list_prices and (quoted or l.stated is null or l.stated = l.listed)
@@ -170,10 +176,10 @@ begin
       ) l group by l.sku, l.price
     ) m;
   end if;
-  if is_simple and platform.is_chargeable(total, currency) then
+  if is_simple and (has_terms or platform.is_chargeable(total, currency)) then
     return;
   end if;
-  priced := orders.price_lines(input);
+  priced := orders.price_lines(input || jsonb_build_object('hasTerms', has_terms));
   if priced ? 'error' then
     refusal := priced;
     return;

@@ -25,7 +25,33 @@ export const orders = pgSchema('orders').table('orders', {
 });
 
 /** An order as `orders.order_json` returns it. Extra fields that an operation adds, such as `freed`, are not shown. */
-export type OrderRow = {
+/** The amounts that a line froze when its order was placed. */
+type FrozenLine = { id: string; name: string | null; subtotal: number; discount: number; tax: number; total: number };
+
+/** What an order has beside its items. Absent if none of it was used. */
+type OrderDetails = {
+  cartId: string | null;
+  source: { channel: string; id?: string } | null;
+  email: string | null;
+  metadata: Record<string, string> | null;
+  billingAddress: Record<string, string> | null;
+  subtotal: number | null;
+  discountTotal: number | null;
+  shippingTotal: number | null;
+  shippingTax: number | null;
+  taxTotal: number | null;
+  taxIncluded: boolean | null;
+  taxLines: { name: string; rate: number; taxable: number; amount: number }[] | null;
+  discounts:
+    | { id: string; code?: string; name: string; amount: number; allocations: { lineId: string; amount: number }[] }[]
+    | null;
+  shippingOption: { id: string; name: string } | null;
+  lines: FrozenLine[] | null;
+  refundedQuantities: number[] | null;
+  fulfilledQuantities: number[] | null;
+};
+
+export type OrderRow = Partial<OrderDetails> & {
   id: string;
   customerId: string;
   items: Line[];

@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/stock.sql, payments/payments.sql, shipping/shipments.sql, orders/orders.sql
+-- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/stock.sql, payments/payments.sql, shipping/shipments.sql, orders/orders.sql, orders/discount-uses.sql
 -- The states of an order after it was placed, and its lock.
 
 -- created → failed. Returns whether the order was `created`. The caller has locked the order or has just inserted it.
@@ -54,6 +54,7 @@ begin
       jsonb_build_object('orderId', order_row.id, 'reason', input->>'reason')), order_row.campaign_id is not null);
     has_label := shipping.end_shipment(order_row.id);
     perform payments.end_for_orders(array[order_row.id::text], 'cancelled', 'order_cancelled');
+    perform orders.return_uses(array[order_row.id::text]);
     restocked_skus := inventory.release(array[order_row.id::text], 'cancelled');
   end if;
   if coalesce((input->>'restock')::boolean, not has_label) then
@@ -77,6 +78,7 @@ begin
   perform orders.lock_order(order_id);
   if orders.fail_order(order_id, 'payment_failed') then
     perform payments.end_for_orders(array[order_id::text], 'failed', reason);
+    perform orders.return_uses(array[order_id::text]);
     perform inventory.release(array[order_id::text], 'payment_failed');
   end if;
 end
@@ -120,6 +122,7 @@ begin
   if not found then
     return '{}';
   end if;
+  perform orders.lock_uses(array[order_id::text]);
   is_committed := coalesce((
     select r.status = 'committed' from inventory.reservations r where r.order_id = order_row.id), false);
   if not is_committed and (order_row.campaign_id is not null or not inventory.commit(order_row.id)) then
@@ -128,6 +131,7 @@ begin
     where x.id = order_row.id;
     perform platform.emit('order.cancelled', order_row.id,
       jsonb_build_object('orderId', order_row.id, 'reason', 'refund_failed'), false);
+    perform orders.return_uses(array[order_row.id::text]);
     return '{}';
   end if;
   restored_status := coalesce((
@@ -203,6 +207,7 @@ begin
     perform platform.set_trace(traces->>id);
     failed_orders := failed_orders + orders.fail_order(id, 'insufficient_inventory')::int;
   end loop;
+  perform orders.return_uses(ids);
   perform inventory.mark_orders_informed(ids);
   return jsonb_build_object('failed', failed_orders);
 end
@@ -250,6 +255,7 @@ begin
     expired := expired + orders.fail_order(id, 'reservation_expired')::int;
   end loop;
   perform payments.end_for_orders(ids, 'failed', 'reservation_expired');
+  perform orders.return_uses(ids);
   return jsonb_build_object('tenant', platform.tenant(), 'expired', expired,
     'skus', to_jsonb(inventory.release(ids, 'expired')));
 end

@@ -179,7 +179,7 @@ begin
     array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m);
   perform orders.lock_orders(ids);
-  -- Lock order: all orders by id (above), then the holds and stock of all orders that are confirmed in the loop.
+  perform orders.lock_uses(ids); -- lock order: all orders, then uses of discounts, holds and stock, before the loop
   perform inventory.lock_holds(array(select x.id from orders.orders x
     where x.id = any(ids) and x.total = 0));
   for item in
@@ -235,6 +235,7 @@ begin
       select r->>'id' from jsonb_array_elements(
         coalesce(input->'refused', '[]') || coalesce(input->'intents', '[]') || coalesce(input->'again', '[]')) r))
     order by x.payment_id for update;
+  perform orders.lock_uses(ids);
   perform inventory.lock_holds(ids);
   for item in select jsonb_array_elements(input->'refused') loop
     select * into payment from payments.payments x

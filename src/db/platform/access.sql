@@ -1,4 +1,4 @@
--- The functions that every other function begins and ends with: API keys, the tenant, the clock and idempotency. A
+-- The functions that every other function begins with: API keys, the tenant and the clock. A
 -- write is one function, `service.verb(call jsonb, input jsonb)`. `call` has the caller's credentials and idempotency
 -- key. The result is {tenant, answer, replayed}. If the function raises an error, nothing is changed or stored. If it
 -- returns, its answer is stored under the idempotency key, an error ({error: code, …}) included.
@@ -77,17 +77,31 @@ begin
 end
 $$;
 
--- Identifies the caller by the key's hash, or by a token for watching one campaign (`liveToken`, `campaign`).
--- The key's tenant is the tenant for the rest of the transaction. Raises unauthenticated, forbidden; moved, unavailable
--- if the tenant is away (platform.refuse_away).
-create or replace function platform.identify(call jsonb, scope text) returns platform.api_keys
+-- A session as an API key: the scopes are those of a publishable key.
+create or replace function platform.key_of_session(token_hash text) returns platform.api_keys
+language sql stable as $$
+  select jsonb_populate_record(null::platform.api_keys, jsonb_build_object('id', s.customer_id, 'tenant_id', s.tenant_id,
+    'kind', 'session', 'scopes', array['catalog:read', 'campaigns:read'], 'expires_at', s.expires_at,
+    'away', exists (select from platform.tenant_moves m where m.id = s.tenant_id)))
+  from platform.customer_sessions s where s.token_hash = key_of_session.token_hash
+$$;
+
+-- Identifies the caller by the key's hash, by a customer's session (`session`: the key is its token), or by a token for
+-- watching one campaign (`liveToken`, `campaign`). The key's tenant is the tenant for the rest of the transaction, and
+-- platform.shopper is the caller. `shoppers`: the kinds of key (`publishable`,
+-- `session`) that need no scope, because the calling function checks that they may reach the row. Raises
+-- unauthenticated, forbidden; moved, unavailable if the tenant is away (platform.refuse_away).
+create or replace function platform.identify(call jsonb, scope text, shoppers text[] default '{}')
+returns platform.api_keys
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   shown_key_hash constant text := platform.begin_call(call, coalesce(call->>'keyHash', ''));
   api_key platform.api_keys;
-  tenant text;
+  setting text;
 begin
-  if call ? 'liveToken' and scope = 'campaigns:read' then
+  if call ? 'session' then
+    api_key := platform.key_of_session(shown_key_hash);
+  elsif call ? 'liveToken' and scope = 'campaigns:read' then
     api_key := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
   else
     select * into api_key from platform.api_keys k where k.key_hash = shown_key_hash;
@@ -98,9 +112,10 @@ begin
   if api_key.away then -- moved to another cell, or on its way
     perform platform.refuse_away(api_key.tenant_id, scope);
   end if;
-  if not scope = any(api_key.scopes) then
+  if not scope = any(api_key.scopes) and not api_key.kind = any(shoppers) then
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
-      'reason', format('This key lacks the scope %s.', scope)));
+      'reason', case api_key.kind when 'session' then 'A customer session cannot do this: use a secret key.'
+        else format('This key lacks the scope %s.', scope) end));
   end if;
   -- A key without origins is valid on every page. Clients other than browsers can forge the header, so this
   -- restricts browsers only.
@@ -108,9 +123,30 @@ begin
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', 'This key does not allow requests from this origin.'));
   end if;
-  tenant := set_config('app.tenant_id', api_key.tenant_id, true);
+  setting := set_config('app.tenant_id', api_key.tenant_id, true);
+  -- A caller that has not said so cannot be a shopper, whatever a connection's earlier transaction was.
+  if api_key.kind <> 'secret' then
+    setting := set_config('app.shopper', jsonb_build_object('kind', api_key.kind,
+      'customer', case when api_key.kind = 'session' then api_key.id end, 'cartHash', call->>'cartHash')::text, true);
+  elsif current_setting('app.shopper', true) <> '' then
+    setting := set_config('app.shopper', '', true);
+  end if;
   return api_key;
 end
+$$;
+
+-- The caller, if it is not a secret key: {kind, customer, cartHash}. `customer`: the customer of a session. `cartHash`:
+-- the SHA-256 of the shown Cart-Token. Null for a secret key, which may reach every row of its tenant.
+create or replace function platform.shopper() returns jsonb
+language sql stable as $$
+  select nullif(current_setting('app.shopper', true), '')::jsonb
+$$;
+
+-- What makes an idempotency key of a shopper different from the same key of another: empty for a secret key.
+create or replace function platform.shopper_mark() returns text
+language sql stable as $$
+  select case when current_setting('app.shopper', true) <> '' then
+    concat(' ', coalesce(platform.shopper()->>'customer', left(platform.shopper()->>'cartHash', 32), 'anyone')) end
 $$;
 
 -- Signs that this transaction has authenticated a key of this tenant for this scope. Only fusion_platform may call it.
@@ -154,96 +190,6 @@ begin
     return proof[1];
   end if;
   return null;
-end
-$$;
-
--- Frees an idempotency key whose answer has expired, or whose operation of several calls did not end in time.
-create or replace function platform.forget_answer(stored platform.idempotency) returns void
-language sql as $$
-  delete from platform.idempotency i
-  where i.tenant_id = stored.tenant_id and i.operation = stored.operation and i.key = stored.key
-$$;
-
--- The first statement of every write. Returns null to continue, or the stored answer of this idempotency key. The
--- advisory lock is on the key, taken before any row: a second request with the same key fails instead of running twice.
--- It ends with the transaction, so a caller that died blocks no other. Later requests find the stored answer
--- (idempotency_once). Raises unauthenticated, forbidden, idempotency_in_progress, idempotency_key_reused.
-create or replace function platform.enter(call jsonb, scope text, operation text) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  api_key constant platform.api_keys := platform.identify(call, scope);
-  idempotency_key constant varchar := call->>'idempotencyKey';
-  stored platform.idempotency;
-begin
-  if idempotency_key is null then
-    return null;
-  end if;
-  if not pg_try_advisory_xact_lock(hashtextextended(api_key.tenant_id || ' ' || operation || ' ' || idempotency_key,
-    0)) then
-    perform platform.fail('idempotency_in_progress');
-  end if;
-  select * into stored from platform.idempotency i
-    where i.tenant_id = api_key.tenant_id and i.operation = enter.operation and i.key = idempotency_key;
-  if not found then
-    return null;
-  end if;
-  if stored.created_at <= platform.clock() - interval '24 hours' then
-    perform platform.forget_answer(stored);
-    return null;
-  end if;
-  if stored.request_hash <> call->>'requestHash' then
-    perform platform.fail('idempotency_key_reused');
-  end if;
-  if stored.answer is null then
-    if stored.locked_until > platform.clock() then
-      perform platform.fail('idempotency_in_progress');
-    end if;
-    perform platform.forget_answer(stored);
-    return null;
-  end if;
-  return jsonb_build_object('tenant', platform.tenant(), 'answer', stored.answer, 'replayed', true);
-end
-$$;
-
--- The last statement of every write: stores the answer for 24 hours under the idempotency key, if there is one.
-create or replace function platform.leave(call jsonb, operation text, answer jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  if call ? 'idempotencyKey' then
-    insert into platform.idempotency (tenant_id, operation, key, request_hash, answer, created_at)
-    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock());
-  end if;
-  return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
-end
-$$;
-
--- For an operation of several calls, with requests to a provider in between: reserves the key before the work is done.
--- Returns the same as enter(). If the answer is null, the caller runs the operation now, for at most `seconds`.
-create or replace function platform.begin_operation(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  replay jsonb := platform.enter(call, input->>'scope', input->>'operation');
-begin
-  if replay is not null then
-    return replay;
-  end if;
-  insert into platform.idempotency (tenant_id, operation, key, request_hash, locked_until, created_at)
-  values (platform.tenant(), input->>'operation', call->>'idempotencyKey', call->>'requestHash',
-          platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock());
-  return jsonb_build_object('tenant', platform.tenant(), 'answer', null, 'replayed', false);
-end
-$$;
-
--- Ends an operation that begin_operation began: stores its answer, or frees the key if the answer is null.
-create or replace function platform.end_operation(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  perform platform.identify(call, input->>'scope');
-  update platform.idempotency i
-  set answer = nullif(input->'answer', 'null'), locked_until = null,
-      request_hash = coalesce(input->>'requestHash', i.request_hash)
-  where i.tenant_id = platform.tenant() and i.operation = input->>'operation' and i.key = call->>'idempotencyKey';
-  return jsonb_build_object('tenant', platform.tenant(), 'answer', input->'answer', 'replayed', false);
 end
 $$;
 

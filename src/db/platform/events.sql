@@ -1,4 +1,4 @@
--- requires: platform/access.sql
+-- requires: platform/access.sql, platform/idempotency.sql
 -- Events: stored with the change that they report, leased and delivered by the relay, applied once through the inbox.
 
 -- The sinks of an event: Kafka, and the queues if a consumer of ours handles it.
@@ -170,12 +170,11 @@ $$;
 call platform.set_owner('platform', 'fusion_platform');
 
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
-  platform.next_version,
-  platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
+  platform.next_version, platform.shopper,
+  platform.act_as, platform.set_trace, platform.identify(jsonb, text, text[]), platform.authenticate,
   platform.enter_as, platform.sinks_of, platform.due_now, platform.trace, platform.emit, platform.claim_event, platform.claim_new_events, platform.find_unclaimed_events
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search, fusion_shipping;
 grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
-grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation,
-  platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;
+grant execute on function platform.authenticate, platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;

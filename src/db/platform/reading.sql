@@ -21,6 +21,10 @@ begin
       ('catalog.price_lists', true, 'catalog:write'), -- not for publishable keys: a list may belong to one organization
       ('catalog.prices', false, 'catalog:write'),
       ('orders.customers', true, 'customers:read customers:write'),
+      ('orders.tax_rates', true, 'tax:read tax:write'),
+      ('orders.shipping_options', true, 'shipping:read shipping:write'),
+      ('orders.discounts', true, 'discounts:read discounts:write'),
+      ('orders.discount_counters', false, 'discounts:read discounts:write'),
       ('inventory.reservations', false, 'inventory:read inventory:write orders:read orders:write'),
       ('group_commerce.group_commerce_campaigns', true, 'campaigns:read campaigns:write'),
       ('group_commerce.participants', true, 'campaigns:write'),

@@ -1,6 +1,6 @@
 import type { Context } from '../../context.ts';
 import { type OrderFilter, orderPage } from '../../db/orders/queries.ts';
-import { type Order, toOrder } from '../orders.ts';
+import { type Order, toOrder } from '../orders/order.ts';
 import { csvRecord, type Export, type ExportFormat, pageSize, streamRows, toExport, withoutFormula } from './format.ts';
 
 /** The columns of CSV, which has one line for each line of an order. */

@@ -1,91 +1,15 @@
-import * as z from 'zod';
-import type { Budget } from '../base/budget.ts';
-import { ApiError } from '../base/errors.ts';
-import { address, currency, id, money, reference, sku, text, time, whole } from '../base/fields.ts';
-import { newId } from '../base/ids.ts';
-import type { Context } from '../context.ts';
-import { type OrderFilter, type OrderRow, orderById, orderPage } from '../db/orders/queries.ts';
-import { orderHistory } from '../db/platform/events.ts';
-import { toEvent } from './events.ts';
-import { makeIntent, type OpenedPayment } from './intents.ts';
-import { payment, toPayment } from './payments.ts';
-import { type ErrorResult, toApiError } from './refusals.ts';
-import { shipment } from './shipping.ts';
-
-export const orderStatus = z.enum(['created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded']);
-
-const quantity = whole.min(1).max(1_000_000);
-
-export const order = z
-  .object({
-    id,
-    customerId: z.string(),
-    items: z.array(z.object({ sku, quantity, price: money })),
-    total: money,
-    currency: z.string(),
-    status: orderStatus,
-    failureReason: z.string().nullable(),
-    organizationId: z.string().nullable(),
-    purchaseOrderNumber: z.string().nullable(),
-    shippingAddress: address.nullable(),
-    campaignId: id.nullable(),
-    reservation: z
-      .object({ status: z.enum(['held', 'committed', 'released']), expiresAt: time.nullable() })
-      .nullable()
-      .meta({ description: 'null while the hold is undecided, and when there was not enough stock' }),
-    payment: payment.nullable(),
-    shipment: shipment.nullable(),
-    createdAt: time,
-    updatedAt: time,
-  })
-  .meta({ id: 'Order' });
-
-export type Order = z.infer<typeof order>;
-
-export const newOrder = z.strictObject({
-  customerId: reference,
-  items: z
-    .array(z.strictObject({ sku, quantity, price: money.optional() }))
-    .min(1)
-    .max(1_200),
-  currency: currency.optional(),
-  pricing: z.enum(['catalog', 'quoted']).optional().meta({
-    description:
-      '`catalog`: the stated prices must match the catalog. `quoted`: the stated prices apply, for negotiated or historical prices. Default: `catalog`.',
-  }),
-  organizationId: reference.optional(),
-  purchaseOrderNumber: reference.optional(),
-  shippingAddress: address.optional(),
-  expand: z.array(z.literal('payment')).max(1).optional().meta({
-    description:
-      '`payment`: the response has the payment with its `clientSecret`, as `POST /v1/payments` returns it. Not possible with `Prefer: respond-async`.',
-  }),
-});
-
-const restock = z.boolean().optional().meta({
-  description: 'Whether paid units go back into stock. Default: true until the label is made, then false.',
-});
-
-export const cancellation = z.strictObject({ reason: text(255).optional(), restock });
-
-export const toOrder = (row: OrderRow): Order => ({
-  id: row.id,
-  customerId: row.customerId,
-  items: row.items.map((line) => ({ sku: line.sku, quantity: line.quantity, price: line.price })),
-  total: row.total,
-  currency: row.currency,
-  status: row.status,
-  failureReason: row.failureReason,
-  organizationId: row.organizationId,
-  purchaseOrderNumber: row.purchaseOrderNumber,
-  shippingAddress: row.shippingAddress as Order['shippingAddress'],
-  campaignId: row.campaignId,
-  reservation: row.reservation && { status: row.reservation.status, expiresAt: row.reservation.expiresAt },
-  payment: row.payment && toPayment(row.payment),
-  shipment: row.shipment as Order['shipment'],
-  createdAt: row.createdAt,
-  updatedAt: row.updatedAt,
-});
+import type * as z from 'zod';
+import type { Budget } from '../../base/budget.ts';
+import { ApiError } from '../../base/errors.ts';
+import { newId } from '../../base/ids.ts';
+import type { Context } from '../../context.ts';
+import { type OrderFilter, type OrderRow, orderById, orderPage } from '../../db/orders/queries.ts';
+import { orderHistory } from '../../db/platform/events.ts';
+import { toEvent } from '../events.ts';
+import { makeIntent, type OpenedPayment } from '../intents.ts';
+import { toPayment } from '../payments.ts';
+import { type ErrorResult, toApiError } from '../refusals.ts';
+import { type cancellation, type newOrder, type Order, toOrder } from './order.ts';
 
 type WriteResult = { tenant: string; answer: OrderRow | ErrorResult; replayed: boolean };
 

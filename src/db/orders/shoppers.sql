@@ -1,0 +1,20 @@
+-- requires: platform/access.sql
+-- What a caller from a browser may reach: the row of its Cart-Token, and the rows of its session's customer. A secret
+-- key reaches every row of its tenant. A function that takes `shoppers` (platform.enter) calls one of these, and raises
+-- not_found if it is false: a row that is not the caller's is as one that does not exist.
+
+create or replace function orders.may_reach_cart(cart orders.carts) returns boolean
+language sql stable as $$
+  select platform.shopper() is null or coalesce(cart.token_hash = platform.shopper()->>'cartHash', false)
+    or coalesce(cart.customer_id = platform.shopper()->>'customer', false)
+$$;
+
+create or replace function orders.may_reach_order(o orders.orders) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select platform.shopper() is null or coalesce(o.customer_id = platform.shopper()->>'customer', false)
+    or exists (select from orders.carts c where c.id = o.cart_id and c.token_hash = platform.shopper()->>'cartHash')
+$$;
+
+call platform.set_owner('orders', 'fusion_orders');
+
+grant execute on function orders.may_reach_order to fusion_payments;

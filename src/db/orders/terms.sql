@@ -1,0 +1,197 @@
+-- requires: platform/access.sql, platform/currencies.sql, orders/totals.sql
+-- What a tenant adds to the prices of lines: taxes, shipping options and discounts. This looks them up; orders.totals
+-- computes.
+
+-- The member states of the European Union, by the country code of an address.
+create or replace function orders.is_in_eu(country text) returns boolean
+language sql immutable as $$
+  select country = any(string_to_array(
+    'AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK', ' '))
+$$;
+
+-- A region as a rate names it: the part of ISO 3166-2 after the country (CA of US-CA).
+create or replace function orders.region_of(address jsonb) returns text
+language sql immutable as $$
+  select upper(regexp_replace(address->>'state', '^' || (address->>'country') || '-', '', 'i'))
+$$;
+
+-- The tax rates for an address, {rates: [{name, rate}], places: {category: position}}: the most specific rate of each
+-- category. The empty category is that of a product or shipping option without one. Country, region and category come
+-- before country and region, that before country and category, and that before the country alone.
+create or replace function orders.find_rates(address jsonb, categories text[]) returns jsonb
+language sql stable as $$
+  with best as (
+    select c.category, r.id, r.name, r.rate
+    from (select distinct coalesce(e, '') from unnest(categories) e) c(category)
+    cross join lateral (
+      select t.id, t.name, t.rate from orders.tax_rates t
+      where t.tenant_id = (select platform.tenant()) and t.country = address->>'country'
+        and (t.region is null or t.region = orders.region_of(address)) and (t.category is null or t.category = c.category)
+      order by t.region is not null desc, t.category is not null desc limit 1
+    ) r
+  ), numbered as (
+    select b.*, dense_rank() over (order by b.id) - 1 as place from best b
+  )
+  select jsonb_build_object(
+    'rates', coalesce((select jsonb_agg(jsonb_build_object('name', n.name, 'rate', n.rate) order by n.place)
+      from (select distinct place, name, rate from numbered) n), '[]'),
+    'places', coalesce((select jsonb_object_agg(n.category, n.place) from numbered n), '{}'))
+$$;
+
+-- The shipping options for an address, a currency and a weight in grams, cheapest first: [{id, name, price, minDays,
+-- maxDays, taxCategory}]. `subtotal` decides whether one is free.
+create or replace function orders.find_shipping_options(country text, currency text, subtotal numeric, weight numeric)
+returns jsonb
+language sql stable as $$
+  select coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'name', o.name, 'price', o.price, 'minDays', o.min_days,
+    'maxDays', o.max_days, 'taxCategory', o.tax_category) order by o.price, o.id), '[]')
+  from (
+    select s.id, s.name, case when find_shipping_options.subtotal >= s.free_from then 0 else s.price end as price,
+      s.min_days, s.max_days, s.tax_category
+    from orders.shipping_options s
+    where s.tenant_id = (select platform.tenant()) and find_shipping_options.country = any(s.countries)
+      and s.currency = find_shipping_options.currency
+      and find_shipping_options.weight between coalesce(s.min_weight, 0) and coalesce(s.max_weight, 'infinity'::numeric)
+  ) o
+$$;
+
+-- How a customer is counted for `perCustomerLimit`: by the e-mail, whatever its case; without one by the client's own
+-- id. A hash, so that the counters hold no personal data. Null: not known yet.
+create or replace function orders.customer_key(email text, customer_id text) returns varchar
+language sql immutable as $$
+  select encode(sha256(convert_to(coalesce('email ' || lower(email), 'id ' || customer_id), 'UTF8')), 'hex')
+$$;
+
+-- The discounts that apply to these lines now, and the codes that do not: {discounts: [as in orders.totals], invalid:
+-- [{code, reason, detail}]}. `lines`: [{id, sku, collections}]. `customer_key`: null while it is not known. A use is
+-- counted when the order is placed (orders.take_uses), so this only says what would be refused now.
+create or replace function orders.find_discounts(codes text[], lines jsonb, currency text, subtotal numeric,
+  customer_key text) returns jsonb
+language sql stable as $$
+  with wanted as (
+    select upper(c.code) as key, min(c.code) as code, min(c.ord) as ord
+    from unnest(codes) with ordinality c(code, ord) group by upper(c.code)
+  ), found as (
+    select d.*, w.ord,
+      case
+        when d.starts_at > platform.clock() then 'not_started'
+        when d.ends_at <= platform.clock() then 'ended'
+        when d.currency <> find_discounts.currency then 'other_currency'
+        when d.min_subtotal > find_discounts.subtotal then 'subtotal_too_low'
+        when (d.skus is not null or d.collections is not null) and e.lines is null then 'no_item'
+        when d.usage_limit <= (select c.used from orders.discount_counters c where c.discount_id = d.id) then 'used_up'
+        when d.per_customer_limit <= (select c.used from orders.discount_customers c
+          where c.discount_id = d.id and c.customer_key = find_discounts.customer_key) then 'used_by_customer'
+      end as fault, e.lines as line_ids
+    from (
+      select a.* from orders.discounts a
+      where a.tenant_id = (select platform.tenant()) and a.code is null and a.deleted_at is null
+      union all
+      select b.* from wanted w join orders.discounts b
+        on b.tenant_id = (select platform.tenant()) and b.code_key = w.key and b.deleted_at is null
+    ) d
+    left join wanted w on w.key = d.code_key
+    left join lateral (
+      select jsonb_agg(l->>'id') as lines from jsonb_array_elements(find_discounts.lines) l
+      where (d.skus is not null or d.collections is not null)
+        and (l->>'sku' = any(d.skus) or array(select jsonb_array_elements_text(l->'collections'))::varchar[] && d.collections)
+    ) e on true
+  )
+  select jsonb_build_object(
+    'discounts', coalesce((select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'code', f.code,
+        'name', f.name, 'type', f.type, 'value', f.value, 'combinable', f.combinable, 'lines', f.line_ids)) order by f.id)
+      from found f where f.fault is null), '[]'),
+    'invalid', coalesce((select jsonb_agg(jsonb_build_object('code', w.code, 'index', w.ord - 1,
+        'reason', coalesce(f.fault, 'unknown'), 'detail', case coalesce(f.fault, 'unknown')
+          when 'unknown' then format('There is no discount with the code "%s".', w.code)
+          when 'not_started' then format('The discount "%s" has not started yet.', w.code)
+          when 'ended' then format('The discount "%s" has ended.', w.code)
+          when 'other_currency' then format('The discount "%s" is for orders in %s.', w.code, f.currency)
+          when 'subtotal_too_low' then format('The discount "%s" needs items for %s %s or more.', w.code,
+            round(f.min_subtotal, platform.currency_decimals(f.currency)), f.currency)
+          when 'no_item' then format('The discount "%s" applies to none of these items.', w.code)
+          when 'used_up' then format('The discount "%s" has been used up.', w.code)
+          else format('You have used the discount "%s" already.', w.code) end) order by w.ord)
+      from wanted w left join found f on f.code_key = w.key where f.id is null or f.fault is not null), '[]'))
+$$;
+
+-- Whether a tenant's orders may have more than the prices of their lines. Part of the statement that prices an order.
+create or replace function orders.has_terms(tenant varchar) returns boolean
+language sql stable as $$
+  select exists (select from orders.tax_rates t where t.tenant_id = has_terms.tenant)
+    or exists (select from orders.discounts d
+      where d.tenant_id = has_terms.tenant and d.code is null and d.deleted_at is null)
+$$;
+
+-- The totals of priced lines with the tenant's taxes, shipping options and discounts. `lines`: [{id, sku, quantity,
+-- price}]. `terms`: {currency, customerId?, email?, shippingAddress?, billingAddress?, shippingOptionId?,
+-- discountCodes?, noDiscounts?, shippingOptional?}; `noDiscounts` for quoted prices and campaigns;
+-- `shippingOptional`: without an option nothing is paid for shipping. Returns what orders.totals returns, with
+-- {shippingOptions, shippingOption: {id, name} | null, needsShipping, needsAddress, invalidDiscounts, unusedDiscounts,
+-- customerKey, names: {sku: name}}. What cannot be known without an address or a shipping option is null: tax,
+-- shippingTax and taxLines, shipping, and total with them.
+create or replace function orders.settle(lines jsonb, terms jsonb) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  tenant constant varchar := platform.tenant();
+  address constant jsonb := coalesce(nullif(terms->'shippingAddress', 'null'), nullif(terms->'billingAddress', 'null'));
+  currency constant text := terms->>'currency';
+  settings record;
+  described record;
+  options jsonb;
+  option jsonb;
+  taxes jsonb;
+  found jsonb := '{"discounts": [], "invalid": []}';
+  totals jsonb;
+begin
+  select t.prices_include_tax, exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
+    exists (select from orders.shipping_options s where s.tenant_id = tenant) as has_shipping,
+    orders.is_in_eu(t.country) and orders.is_in_eu(address->>'country') and t.country <> address->>'country'
+      and c.vat_status = 'valid' and left(replace(c.vat_number, 'EL', 'GR'), 2) <> t.country as is_reverse,
+    orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key
+  into settings
+  from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
+  -- One look-up by the unique index for each line.
+  select jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''), 'collections', p.collections)
+      order by l.ord) as lines,
+    array_agg(distinct p.tax_category) as categories, jsonb_object_agg(l.line->>'sku', p.name) as names,
+    sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric) as subtotal,
+    sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)) as weight
+  into described
+  from jsonb_array_elements(settle.lines) with ordinality l(line, ord)
+  left join lateral (
+    select c.tax_category, c.collections, c.name, c.weight from catalog.products c
+    where c.tenant_id = tenant and c.sku = l.line->>'sku' limit 1
+  ) p on true;
+  options := case when settings.has_shipping and address is not null then
+    orders.find_shipping_options(address->>'country', currency, described.subtotal, described.weight) else '[]' end;
+  option := (select o from jsonb_array_elements(options) o where o->>'id' = terms->>'shippingOptionId');
+  taxes := case when settings.has_tax and address is not null
+    then orders.find_rates(address, array_append(described.categories, option->>'taxCategory'))
+    else '{"rates": [], "places": {}}' end;
+  if not coalesce((terms->>'noDiscounts')::boolean, false) then
+    found := orders.find_discounts(array(select jsonb_array_elements_text(coalesce(nullif(terms->'discountCodes', 'null'), '[]'))),
+      described.lines, currency, described.subtotal, settings.customer_key);
+  end if;
+  totals := orders.totals(jsonb_build_object('currency', currency, 'taxIncluded', settings.prices_include_tax,
+    'reverseCharge', settings.is_reverse, 'rates', taxes->'rates', 'discounts', found->'discounts',
+    'lines', (select jsonb_agg(l - 'collections' || jsonb_build_object('tax', taxes->'places'->(l->>'category')) order by ord)
+      from jsonb_array_elements(described.lines) with ordinality e(l, ord)),
+    'shipping', case when option is not null then jsonb_build_object('price', option->'price',
+      'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end));
+  if settings.has_tax and address is null then
+    totals := totals || '{"tax": null, "shippingTax": null, "taxLines": null}' || case
+      when settings.prices_include_tax then '{}'::jsonb else '{"total": null}' end;
+  end if;
+  if settings.has_shipping and option is null and not coalesce((terms->>'shippingOptional')::boolean, false) then
+    totals := totals || '{"shipping": null, "shippingTax": null, "total": null}';
+  end if;
+  return totals || jsonb_build_object('shippingOptions', options, 'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[],
+    'needsShipping', settings.has_shipping, 'needsAddress', settings.has_shipping or settings.has_tax,
+    'invalidDiscounts', found->'invalid', 'customerKey', settings.customer_key, 'names', described.names,
+    'unusedDiscounts', (select coalesce(jsonb_agg(d->'code'), '[]') from jsonb_array_elements(found->'discounts') d
+      where d ? 'code' and not totals->'discounts' @> jsonb_build_array(jsonb_build_object('id', d->'id'))));
+end
+$$;
+
+call platform.set_owner('orders', 'fusion_orders');
