@@ -328,10 +328,10 @@ create table group_commerce.participants (
   constraint participants_state CHECK (state in ('joined', 'secured', 'ordered', 'charged', 'released'))
 );
 CREATE INDEX idx_participants_due ON group_commerce.participants USING btree (secure_by) WHERE state::text = 'joined';
-CREATE INDEX idx_participants_released ON group_commerce.participants USING btree (campaign_id, user_id) WHERE state::text = 'released';
+CREATE INDEX idx_participants_released ON group_commerce.participants USING btree (user_id, campaign_id) WHERE state::text = 'released';
 CREATE INDEX idx_participants_tenant_id ON group_commerce.participants USING btree (tenant_id, campaign_id, id DESC);
 CREATE INDEX idx_participants_unsettled ON group_commerce.participants USING btree (campaign_id, id) WHERE state in ('joined', 'secured');
-CREATE UNIQUE INDEX participants_one_place_a_user ON group_commerce.participants USING btree (campaign_id, user_id) WHERE state::text <> 'released';
+CREATE UNIQUE INDEX participants_one_place_a_user ON group_commerce.participants USING btree (user_id, campaign_id) WHERE state::text <> 'released';
 alter table group_commerce.participants enable row level security;
 alter table group_commerce.participants force row level security;
 grant insert, select, update on group_commerce.participants to fusion_group_commerce;
@@ -3909,6 +3909,33 @@ $function$;
 alter function group_commerce.emit_campaign(group_commerce.group_commerce_campaigns,text,boolean) owner to fusion_group_commerce;
 revoke all on function group_commerce.emit_campaign(group_commerce.group_commerce_campaigns,text,boolean) from public;
 
+-- function: group_commerce.erase_places(character varying)
+-- src/db/group-commerce/erasure.sql
+CREATE OR REPLACE FUNCTION group_commerce.erase_places(user_id character varying)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ids text[];
+begin
+  -- One look-up for each of the two indexes on the user.
+  ids := array(select p.id from group_commerce.participants p where p.user_id = erase_places.user_id and p.state <> 'released'
+    union all
+    select p.id from group_commerce.participants p where p.user_id = erase_places.user_id and p.state = 'released');
+  perform 1 from group_commerce.participants p where p.id = any(ids) order by p.id for update;
+  if exists (select from group_commerce.participants p where p.id = any(ids) and p.state in ('joined', 'secured', 'ordered')) then
+    return false;
+  end if;
+  update group_commerce.participants p set shipping_address = null, updated_at = platform.clock() where p.id = any(ids);
+  return true;
+end
+$function$;
+alter function group_commerce.erase_places(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.erase_places(character varying) from public;
+grant execute on function group_commerce.erase_places(character varying) to fusion_orders;
+
 -- function: group_commerce.expire_campaigns(jsonb,jsonb)
 -- src/db/group-commerce/due.sql
 CREATE OR REPLACE FUNCTION group_commerce.expire_campaigns(call jsonb, input jsonb)
@@ -3973,6 +4000,26 @@ end
 $function$;
 alter function group_commerce.expire_campaigns_step(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.expire_campaigns_step(text[],jsonb) from public;
+
+-- function: group_commerce.export_places(character varying)
+-- src/db/group-commerce/erasure.sql
+CREATE OR REPLACE FUNCTION group_commerce.export_places(user_id character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'orderId', p.order_id,
+    'state', p.state, 'shippingAddress', p.shipping_address, 'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
+  from (
+    select x.* from group_commerce.participants x where x.user_id = export_places.user_id and x.state <> 'released'
+    union all
+    select x.* from group_commerce.participants x where x.user_id = export_places.user_id and x.state = 'released'
+  ) p
+$function$;
+alter function group_commerce.export_places(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.export_places(character varying) from public;
+grant execute on function group_commerce.export_places(character varying) to fusion_orders;
 
 -- function: group_commerce.find_unsettled_campaign(jsonb,jsonb,text[])
 -- src/db/group-commerce/settlement.sql
@@ -6126,6 +6173,64 @@ alter function orders.details_json(orders.orders) owner to fusion_orders;
 revoke all on function orders.details_json(orders.orders) from public;
 grant execute on function orders.details_json(orders.orders) to fusion_reader;
 
+-- function: orders.erase_customer(jsonb,jsonb)
+-- src/db/orders/erasure.sql
+CREATE OR REPLACE FUNCTION orders.erase_customer(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'customers:write', 'customers.erase');
+  customer orders.customers;
+  cart_ids text[];
+  order_ids text[];
+  unfinished varchar;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into customer from orders.customers c where c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  cart_ids := array(select c.id from orders.carts c
+    where c.tenant_id = customer.tenant_id and c.customer_id = customer.id order by c.id for update);
+  if not group_commerce.erase_places(customer.id) then
+    perform platform.fail('conflict', jsonb_build_object('reason',
+      'The customer has a place in a campaign that is not finished. Leave the campaign or wait for its end.'));
+  end if;
+  order_ids := array(select o.id from orders.orders o
+    where o.tenant_id = customer.tenant_id and (o.customer_id = customer.id or o.cart_id = any(cart_ids))
+    order by o.id for update);
+  select o.id into unfinished from orders.orders o
+  where o.id = any(order_ids) and o.status in ('created', 'confirmed') limit 1;
+  if found then
+    perform platform.fail('conflict', jsonb_build_object('reason',
+      format('The order %s is not finished. Ship or cancel it first.', unfinished)));
+  end if;
+  update orders.orders o
+  set customer_id = customer.id, email = null, metadata = null, shipping_address = null, billing_address = null, updated_at = platform.clock()
+  where o.id = any(order_ids);
+  update orders.carts c
+  set email = null, phone = null, metadata = '{}', shipping_address = null, billing_address = null,
+      status = case when c.status = 'open' then 'cancelled' else c.status end,
+      version = platform.next_version(c.version), updated_at = platform.clock()
+  where c.id = any(cart_ids);
+  perform orders.forget_customer_key(orders.customer_key(customer.email, null));
+  perform shipping.erase_labels(order_ids);
+  perform platform.erase_answers(cart_ids || customer.id::text);
+  perform platform.end_sessions(customer.id);
+  delete from orders.customers c where c.id = customer.id;
+  perform platform.emit('customer.erased', customer.id, jsonb_build_object('customerId', customer.id), true);
+  return platform.leave(call, 'customers.erase', jsonb_build_object('id', customer.id));
+end
+$function$;
+alter function orders.erase_customer(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.erase_customer(jsonb,jsonb) from public;
+grant execute on function orders.erase_customer(jsonb,jsonb) to fusion_worker;
+
 -- function: orders.expire_holds(jsonb,jsonb)
 -- src/db/orders/states.sql
 CREATE OR REPLACE FUNCTION orders.expire_holds(call jsonb, input jsonb)
@@ -6185,6 +6290,52 @@ end
 $function$;
 alter function orders.expire_holds_step(text[],jsonb) owner to fusion_orders;
 revoke all on function orders.expire_holds_step(text[],jsonb) from public;
+
+-- function: orders.export_customer(jsonb,jsonb)
+-- src/db/orders/erasure.sql
+CREATE OR REPLACE FUNCTION orders.export_customer(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'customers:read');
+  customer orders.customers;
+  cart_ids text[];
+  answer jsonb;
+begin
+  select * into customer from orders.customers c where c.id = input->>'id';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  cart_ids := array(select c.id from orders.carts c
+    where c.tenant_id = customer.tenant_id and c.customer_id = customer.id);
+  answer := jsonb_build_object('orders', (
+    select coalesce(jsonb_agg(orders.read_order(x.id) order by x.id desc), '[]')
+    from (
+      select o.id from orders.orders o where o.tenant_id = customer.tenant_id and o.customer_id = customer.id
+        and (input->>'before' is null or o.id < input->>'before')
+      union
+      select o.id from orders.orders o where o.cart_id = any(cart_ids) and (input->>'before' is null or o.id < input->>'before')
+      order by 1 desc limit (input->>'limit')::int
+    ) x));
+  if input->>'before' is null then
+    answer := answer || jsonb_build_object('customer', orders.customer_json(customer),
+      'carts', (select coalesce(jsonb_agg(jsonb_build_object('id', c.id, 'status', c.status, 'currency', c.currency,
+          'items', c.items, 'email', c.email, 'phone', c.phone, 'shippingAddress', c.shipping_address,
+          'billingAddress', c.billing_address, 'discountCodes', to_jsonb(c.discount_codes), 'metadata', c.metadata,
+          'orderId', c.order_id, 'createdAt', platform.iso(c.created_at), 'updatedAt', platform.iso(c.updated_at))
+          order by c.id desc), '[]') from orders.carts c where c.id = any(cart_ids)),
+      'places', group_commerce.export_places(customer.id));
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
+end
+$function$;
+alter function orders.export_customer(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.export_customer(jsonb,jsonb) from public;
+grant execute on function orders.export_customer(jsonb,jsonb) to fusion_worker;
 
 -- function: orders.fail_order(character varying,character varying)
 -- src/db/orders/states.sql
@@ -6452,6 +6603,25 @@ AS $function$
 $function$;
 alter function orders.find_shipping_options(text,text,numeric,numeric) owner to fusion_orders;
 revoke all on function orders.find_shipping_options(text,text,numeric,numeric) from public;
+
+-- function: orders.forget_customer_key(character varying)
+-- src/db/orders/erasure.sql
+CREATE OR REPLACE FUNCTION orders.forget_customer_key(old_key character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  new_key constant varchar := encode(sha256(uuid_send(gen_random_uuid())), 'hex');
+begin
+  update orders.discount_uses u set customer_key = new_key
+  where u.tenant_id = platform.tenant() and u.customer_key = old_key;
+  update orders.discount_customers c set customer_key = new_key
+  where c.tenant_id = platform.tenant() and c.customer_key = old_key;
+end
+$function$;
+alter function orders.forget_customer_key(character varying) owner to fusion_orders;
+revoke all on function orders.forget_customer_key(character varying) from public;
 
 -- function: orders.full_order_json(orders.orders,inventory.reservations)
 -- src/db/orders/orders.sql
@@ -9872,6 +10042,21 @@ alter function platform.end_operation(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.end_operation(jsonb,jsonb) from public;
 grant execute on function platform.end_operation(jsonb,jsonb) to fusion_worker;
 
+-- function: platform.end_sessions(character varying)
+-- src/db/platform/erasure.sql
+CREATE OR REPLACE FUNCTION platform.end_sessions(customer_id character varying)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  delete from platform.customer_sessions s
+  where s.tenant_id = platform.tenant() and s.customer_id = end_sessions.customer_id
+$function$;
+alter function platform.end_sessions(character varying) owner to fusion_platform;
+revoke all on function platform.end_sessions(character varying) from public;
+grant execute on function platform.end_sessions(character varying) to fusion_orders;
+
 -- function: platform.enter(jsonb,text,text,text[])
 -- src/db/platform/idempotency.sql
 CREATE OR REPLACE FUNCTION platform.enter(call jsonb, scope text, operation text, shoppers text[] DEFAULT '{}'::text[])
@@ -9992,6 +10177,23 @@ $function$;
 alter function platform.envelope(platform.events) owner to fusion_platform;
 revoke all on function platform.envelope(platform.events) from public;
 grant execute on function platform.envelope(platform.events) to fusion_reader;
+
+-- function: platform.erase_answers(text[])
+-- src/db/platform/erasure.sql
+CREATE OR REPLACE FUNCTION platform.erase_answers(ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update platform.idempotency i
+  set answer = '{"error": "not_found", "detail": "The customer was erased."}'
+  where i.tenant_id = platform.tenant() and i.answer is not null
+    and exists (select from unnest(ids) e(id) where strpos(i.answer::text, e.id) > 0)
+$function$;
+alter function platform.erase_answers(text[]) owner to fusion_platform;
+revoke all on function platform.erase_answers(text[]) from public;
+grant execute on function platform.erase_answers(text[]) to fusion_orders;
 
 -- function: platform.fail(text,jsonb)
 -- src/db/platform/access.sql
@@ -11603,6 +11805,44 @@ $function$;
 alter function shipping.end_shipment(character varying) owner to fusion_shipping;
 revoke all on function shipping.end_shipment(character varying) from public;
 grant execute on function shipping.end_shipment(character varying) to fusion_orders;
+
+-- function: shipping.erase_labels(text[])
+-- src/db/shipping/erasure.sql
+CREATE OR REPLACE FUNCTION shipping.erase_labels(order_ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update shipping.label_requests r set address = '{}', last_error = null,
+    status = case when r.status in ('open', 'refused') then 'ended' else r.status end
+  where r.order_id = any(order_ids);
+  update shipping.label_voids v set last_error = null where v.order_id = any(order_ids);
+  update shipping.shipments s set exception = null where s.order_id = any(order_ids);
+$function$;
+alter function shipping.erase_labels(text[]) owner to fusion_shipping;
+revoke all on function shipping.erase_labels(text[]) from public;
+grant execute on function shipping.erase_labels(text[]) to fusion_orders;
+
+-- function: shipping.find_erased_labels(jsonb,jsonb)
+-- src/db/shipping/erasure.sql
+CREATE OR REPLACE FUNCTION shipping.find_erased_labels(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  return jsonb_build_object('shipments', (select coalesce(jsonb_agg(s.id), '[]')
+    from orders.orders o join shipping.shipments s on s.order_id = o.id
+    where o.tenant_id = platform.tenant()
+      and o.customer_id = any(array(select jsonb_array_elements_text(input->'customers')))));
+end
+$function$;
+alter function shipping.find_erased_labels(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.find_erased_labels(jsonb,jsonb) from public;
+grant execute on function shipping.find_erased_labels(jsonb,jsonb) to fusion_worker;
 
 -- function: shipping.find_webhook_secret(jsonb,jsonb)
 -- src/db/shipping/tracking.sql

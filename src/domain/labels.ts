@@ -166,6 +166,18 @@ export async function makeLabels(context: Context, tenant: string, events: Event
   return failures;
 }
 
+/** Deletes the stored labels of erased customers. Their addresses are erased already, so none is made again. */
+export async function deleteLabels(context: Context, tenant: string, customers: string[]): Promise<void> {
+  const { shipments } = await context.db.run<{ shipments: string[] }>('shipping.find_erased_labels', context.call, {
+    tenant,
+    customers,
+  });
+  const { LABELS: bucket } = context.settings;
+  const files = shipments.map((shipmentId) => pdfKey(context, tenant, shipmentId));
+  // R2 deletes 1,000 files at most in a call.
+  for (let start = 0; start < files.length; start += 1_000) await bucket?.delete(files.slice(start, start + 1_000));
+}
+
 /**
  * Cron job: emits a new event for each label that nobody has tried to make for 15 minutes. Its message must be lost.
  */
@@ -189,6 +201,7 @@ export async function readLabel(context: Context, shipmentId: string) {
   if (!label) throw new ApiError('not_found');
   const { task, account, carrier, trackingNumber, externalId, cancelledAt } = label;
   if (cancelledAt) throw new ApiError('conflict', 'The label was cancelled with its order. Do not ship with it.');
+  if (!('line1' in task.to)) throw new ApiError('conflict', 'The customer was erased, and the address with it.');
   const file = pdfKey(context, tenant, shipmentId);
   const stored = await bucket?.get(file).catch(() => null);
   if (stored) return { pdf: new Uint8Array(await stored.arrayBuffer()), trackingNumber, tenant };

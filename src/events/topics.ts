@@ -80,6 +80,13 @@ export const topics: Record<string, Topic> = {
     }),
     consumers: [],
   },
+  'customer.erased': {
+    retentionDays: 30,
+    partitions: 6,
+    key: 'customerId',
+    payload: z.object({ customerId: id }),
+    consumers: ['shipping'],
+  },
   'product.image.requested': imageTopic(
     z.object({
       productId: id,

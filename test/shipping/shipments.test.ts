@@ -3,7 +3,7 @@ import Stripe from 'stripe';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { defaultCell } from '../../src/base/cells.ts';
 import { openDatabase } from '../../src/db/client.ts';
-import { readLabel } from '../../src/domain/labels.ts';
+import { deleteLabels, readLabel } from '../../src/domain/labels.ts';
 import { requestShipment } from '../../src/domain/shipping.ts';
 import { type Bindings, settingsOf } from '../../src/env.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
@@ -223,6 +223,9 @@ describe('a label', () => {
       const { pdf } = await readLabel(context, shipment.id);
       expect(pdf).toEqual((await labelOf(shipment.id)).bytes);
       expect(await (await bucket.get(file))?.bytes()).toEqual(pdf);
+      const { customerId } = await orderOf(shipment.orderId);
+      await deleteLabels({ ...context, call: {} }, 'default', [customerId]); // as the consumer of customer.erased does
+      expect(await bucket.get(file)).toBeNull();
     } finally {
       await runtime.dispose();
     }
