@@ -583,7 +583,6 @@ create table orders.orders (
   shipping_refunded     numeric(10,2),
   constraint orders_pkey PRIMARY KEY (id),
   constraint orders_amounts_complete CHECK ((subtotal IS NULL) = (lines IS NULL)),
-  constraint orders_lines_agree CHECK (lines IS NULL OR orders.lines_agree(lines, subtotal, discount_total, tax_total, shipping_tax, tax_included, tax_lines)),
   constraint orders_status CHECK (status in ('created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded')),
   constraint orders_total_not_negative CHECK (total >= 0::numeric),
   constraint orders_totals_agree CHECK (subtotal IS NULL OR total = (subtotal - discount_total + shipping_total +
@@ -12433,7 +12432,7 @@ alter function shipping.shipment_json(shipping.shipments) owner to fusion_shippi
 revoke all on function shipping.shipment_json(shipping.shipments) from public;
 grant execute on function shipping.shipment_json(shipping.shipments) to fusion_orders, fusion_reader;
 
--- ==== Row-level security policies and triggers ======================================================================
+-- ==== Row-level security policies, triggers, and checks that call functions =========================================
 
 -- policies and triggers: audit.log
 create policy tenant on audit.log to public
@@ -12589,6 +12588,7 @@ create policy proven_tenant on orders.orders for select to fusion_reader
 create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+alter table orders.orders add constraint orders_lines_agree CHECK (lines IS NULL OR orders.lines_agree(lines, subtotal, discount_total, tax_total, shipping_tax, tax_included, tax_lines));
 
 -- policies and triggers: orders.shipping_options
 create policy proven_tenant on orders.shipping_options for select to fusion_reader

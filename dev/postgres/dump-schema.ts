@@ -214,7 +214,7 @@ export async function dumpSchema(client: Queryable, sources: SqlFile[]): Promise
     ['Roles and schemas', [await dumpRoles(client), ...(await dumpSchemas(client))]],
     ['Tables', sortByReferences(tables).map(printTable)],
     ['Functions', routines.map((routine) => printRoutine(routine, sources))],
-    ['Row-level security policies and triggers', await dumpPolicies(client)],
+    ['Row-level security policies, triggers, and checks that call functions', await dumpPolicies(client)],
   ];
   return [head, ...sections.map(([title, blocks]) => `${rule(title)}\n\n${print(blocks)}`.trimEnd())]
     .join('\n\n')

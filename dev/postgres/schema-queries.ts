@@ -55,13 +55,18 @@ const columnGrants = `
     from pg_attribute a, aclexplode(a.attacl) g
     where a.attrelid = c.oid and not a.attisdropped and g.grantee <> c.relowner group by 1, 2) x group by x.grantee`;
 
+/** Whether the constraint `k` calls a function of ours, which is created after the tables. */
+const callsFunction = `exists (select from pg_depend d join pg_proc p on p.oid = d.refobjid
+  where d.classid = 'pg_constraint'::regclass and d.objid = k.oid and d.refclassid = 'pg_proc'::regclass
+    and p.pronamespace in ${ourSchemas})`;
+
 export const tableSql = `
   select c.oid::regclass::text as name, n.nspname as schema, obj_description(c.oid, 'pg_class') as comment,
     array_to_string(c.reloptions, ', ') as options, c.relrowsecurity as "rlsEnabled", c.relforcerowsecurity as "rlsForced",
     (${columnSql}) as columns,
     (select jsonb_agg('constraint ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid, true)
         order by position(k.contype in 'pufcx'), k.conname collate "C")
-      from pg_constraint k where k.conrelid = c.oid and k.contype in ('p', 'u', 'f', 'c', 'x')) as constraints,
+      from pg_constraint k where k.conrelid = c.oid and k.contype in ('p', 'u', 'f', 'c', 'x') and not ${callsFunction}) as constraints,
     (select jsonb_agg(k.confrelid::regclass::text) from pg_constraint k
       where k.conrelid = c.oid and k.contype = 'f' and k.confrelid <> c.oid) as references,
     (select jsonb_agg(pg_get_indexdef(i.indexrelid, 0, true) order by x.relname collate "C")
@@ -94,10 +99,16 @@ export const policySql = `
   from pg_policy p join pg_class c on c.oid = p.polrelid where c.relnamespace in ${ourSchemas}
   ${byName(`p.polrelid::regclass::text || ' ' || p.polname`)}`;
 
+/** Triggers, and the constraints that call a function of ours. */
 export const triggerSql = `
+  select * from (
+  select k.conrelid::regclass::text as table, format('alter table %s add constraint %I %s', k.conrelid::regclass, k.conname,
+      pg_get_constraintdef(k.oid, true)) as definition
+  from pg_constraint k join pg_class c on c.oid = k.conrelid where c.relnamespace in ${ourSchemas} and ${callsFunction}
+  union all
   select t.tgrelid::regclass::text as table, pg_get_triggerdef(t.oid, true) as definition
   from pg_trigger t join pg_class c on c.oid = t.tgrelid where not t.tgisinternal and c.relnamespace in ${ourSchemas}
-  ${byName(`t.tgrelid::regclass::text || ' ' || t.tgname`)}`;
+  ) x ${byName('x.table || x.definition')}`;
 
 /** Objects that this dump cannot print. `dumpSchema` rejects them, because nobody would notice that they are missing. */
 export const unsupportedSql = `

@@ -63,6 +63,31 @@ customers.get(
 );
 
 customers.get(
+  '/:id/export',
+  operation({
+    id: 'exportCustomer',
+    tag: 'Customers',
+    summary: 'Download everything that is stored about a customer',
+    description: 'The customer, its carts, its places in campaigns and its orders, newest first. Streamed as JSON.',
+    scope: 'customers:read',
+    params,
+    responses: {
+      200: {
+        description: 'The file',
+        type: ['application/json'],
+        example: { 'application/json': { customer: sampleCustomer, carts: [], places: [], orders: [sampleOrder] } },
+      },
+    },
+    errors: ['not_found'],
+  }),
+  async (c) => {
+    const { id: customerId } = c.req.valid('param');
+    const body = await exportCustomer(c.var.context, customerId);
+    return showDownload(c, { body, type: 'application/json', fileName: `customer-${customerId}.json` });
+  },
+);
+
+customers.get(
   '/:id',
   operation({
     id: 'getCustomer',
@@ -76,53 +101,6 @@ customers.get(
   async (c) => {
     const { customer: found, version } = await readCustomer(c.var.context, c.req.valid('param').id);
     return showResource(c, found, { version });
-  },
-);
-
-customers.get(
-  '/:id/export',
-  operation({
-    id: 'exportCustomer',
-    tag: 'Customers',
-    summary: 'Download everything that is stored about a customer',
-    description: 'The customer, its carts, its places in campaigns and its orders, newest first. Streamed as JSON.',
-    scope: 'customers:read',
-    params,
-    responses: {
-      200: {
-        description: 'The file',
-        type: 'application/json',
-        example: { customer: sampleCustomer, carts: [], places: [], orders: [sampleOrder] },
-      },
-    },
-    errors: ['not_found'],
-  }),
-  async (c) => {
-    const { id: customerId } = c.req.valid('param');
-    const body = await exportCustomer(c.var.context, customerId);
-    return showDownload(c, { body, type: 'application/json', fileName: `customer-${customerId}.json` });
-  },
-);
-
-customers.delete(
-  '/:id',
-  operation({
-    id: 'eraseCustomer',
-    tag: 'Customers',
-    summary: 'Erase a customer',
-    description:
-      'Erases the personal data of the customer: the customer itself with its sessions, and the e-mail, names, addresses ' +
-      'and metadata in its orders, carts, places in campaigns, labels and stored responses. Ids, items and amounts stay. ' +
-      'While an order is not shipped or a place in a campaign is not finished, the response is 409 `conflict`. Data at ' +
-      'Stripe and at carriers is not erased.',
-    scope: 'customers:write',
-    params,
-    responses: { 204: { description: 'The customer is erased' } },
-    errors: ['not_found', 'conflict'],
-  }),
-  async (c) => {
-    await eraseCustomer(c.var.context, c.req.valid('param').id);
-    return c.body(null, 204);
   },
 );
 
@@ -153,5 +131,27 @@ customers.patch(
       versions,
     );
     return showResource(c, changed, { version });
+  },
+);
+
+customers.delete(
+  '/:id',
+  operation({
+    id: 'eraseCustomer',
+    tag: 'Customers',
+    summary: 'Erase a customer',
+    description:
+      'Erases the personal data of the customer: the customer itself with its sessions, and the e-mail, names, addresses ' +
+      'and metadata in its orders, carts, places in campaigns, labels and stored responses. Ids, items and amounts stay. ' +
+      'While an order is not shipped or a place in a campaign is not finished, the response is 409 `conflict`. Data at ' +
+      'Stripe and at carriers is not erased.',
+    scope: 'customers:write',
+    params,
+    responses: { 204: { description: 'The customer is erased' } },
+    errors: ['not_found', 'conflict'],
+  }),
+  async (c) => {
+    await eraseCustomer(c.var.context, c.req.valid('param').id);
+    return c.body(null, 204);
   },
 );

@@ -115,6 +115,7 @@ async function createFixture(store: Store) {
   const { body: priceList } = await store.send('POST', '/v1/price-lists', newList);
   const { body: doomedList } = await store.send('POST', '/v1/price-lists', newList);
   const { body: customer } = await store.send('POST', '/v1/customers', { email: `${sku}@example.com` });
+  const { body: doomedCustomer } = await store.send('POST', '/v1/customers', { email: `${sku}-2@example.com` });
   const deadLetter = randomUUID();
   await store.database.query(
     `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, seq, message, reason,
@@ -144,6 +145,7 @@ async function createFixture(store: Store) {
     priceList,
     doomedList,
     customer,
+    doomedCustomer,
   };
 }
 
@@ -165,7 +167,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     'product-groups': fixture.groups[id === 'deleteProductGroup' ? 1 : 0],
     collections: fixture.collections[id === 'deleteCollection' ? 1 : 0],
     'price-lists': id === 'deletePriceList' ? fixture.doomedList.id : fixture.priceList.id,
-    customers: fixture.customer.id,
+    customers: id === 'eraseCustomer' ? fixture.doomedCustomer.id : fixture.customer.id,
     orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,

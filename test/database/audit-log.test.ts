@@ -185,6 +185,10 @@ const recordedInAuditLog: Record<string, Change> = {
     rows: ['customer update'],
     prepare: async () => send('PATCH', `/v1/customers/${(await createCustomer()).id}`, { group: 'trade' }),
   },
+  eraseCustomer: {
+    rows: ['customer delete'],
+    prepare: async () => send('DELETE', `/v1/customers/${(await createCustomer()).id}`),
+  },
   addProductImage: {
     rows: ['product update'],
     prepare: async () => sendImage(await addProduct(store, randomUUID(), 1)),

@@ -55,7 +55,7 @@ describe('a CORS preflight', () => {
 
   test('lists the methods and headers that reads need, and may be cached', async () => {
     const { headers } = await preflight('/v1/products', 'POST');
-    expect(headers.get('access-control-allow-methods')).toBe('GET, HEAD, POST');
+    expect(headers.get('access-control-allow-methods')).toBe('GET, HEAD, POST, PUT, PATCH, DELETE');
     const allowed = headers.get('access-control-allow-headers')?.split(', ');
     expect(allowed).toEqual(
       expect.arrayContaining(['Authorization', 'If-None-Match', 'Last-Event-ID', 'X-Request-Id']),

@@ -52,8 +52,8 @@ export async function fillTables(client: pg.Client, rowsOf: Record<string, numbe
   };
   let n = start;
   for (const { table } of await findTables(client)) {
-    const columns = await all<{ name: string; type: string }>(
-      `select column_name as name, udt_name as type from information_schema.columns
+    const columns = await all<{ name: string; type: string; length: number | null }>(
+      `select column_name as name, udt_name as type, character_maximum_length as length from information_schema.columns
        where table_schema || '.' || table_name = $1 and column_name <> 'tenant_id'
          and is_nullable = 'NO' and column_default is null and is_identity = 'NO' and is_generated = 'NEVER'`,
       [table],
@@ -62,8 +62,13 @@ export async function fillTables(client: pg.Client, rowsOf: Record<string, numbe
     for (const [tenant, count] of Object.entries(rowsOf)) {
       for (let row = 0; row < count; row++) {
         n++;
-        const list = columns.map(({ type }) =>
-          type.startsWith('_') ? '{}' : (values[type]?.(n) ?? String(n).padStart(3, '0')),
+        const list = columns.map(({ type, length }) =>
+          type.startsWith('_')
+            ? '{}'
+            : (values[type]?.(n) ??
+              String(n)
+                .padStart(3, '0')
+                .slice(-(length ?? 3))),
         );
         const places = names.map((_, at) => `$${at + 1}`).join();
         await client.query(`insert into ${table} (${names.join()}) values (${places})`, [tenant, ...list]);

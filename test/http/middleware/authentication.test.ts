@@ -45,5 +45,5 @@ test('the error for a publishable key names the key that a write needs', async (
   });
   const response = await request('/', { method: 'POST', headers: { authorization: 'Bearer pk_dev_default' } });
   const { detail } = (await response.json()) as { detail: string };
-  expect([response.status, detail]).toEqual([403, 'Publishable keys are read-only: use a secret key.']);
+  expect([response.status, detail]).toEqual([403, 'Publishable keys change carts only: use a secret key.']);
 });
