@@ -12,6 +12,7 @@ import {
   releaseCampaigns,
   settleCampaigns,
 } from './domain/campaign-settlement.ts';
+import { expireCarts } from './domain/carts/carts.ts';
 import { decideOverdueHolds } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders/orders.ts';
@@ -47,6 +48,11 @@ const expireHoldsJob: Job = {
     await invalidateAll(context, changed);
     return { expired };
   },
+};
+
+const expireCartsJob: Job = {
+  name: 'expire-carts',
+  run: async (context, _env, _cause, budget) => ({ expired: await expireCarts(context, budget) }),
 };
 
 const decideHoldsJob: Job = {
@@ -153,10 +159,10 @@ const purgeJob: Job = {
   name: 'purge',
   async run(context, _env, _cause, budget) {
     let purged = 0;
-    for (let deleted = -1; deleted !== 0 && budget.spend(); purged += deleted) {
-      ({ purged: deleted } = await context.db.run<{ purged: number }>('platform.purge', context.call, {
-        limit: 5_000,
-      }));
+    for (const name of ['platform.purge', 'orders.purge_carts'] as const) {
+      for (let deleted = -1; deleted !== 0 && budget.spend(); purged += deleted) {
+        ({ purged: deleted } = await context.db.run<{ purged: number }>(name, context.call, { limit: 5_000 }));
+      }
     }
     return { purged };
   },
@@ -178,6 +184,7 @@ const schedule: Record<string, { cell: Job[]; shared: Job[] }> = {
       campaignsJob,
       remindLabelsJob,
       voidLabelsJob,
+      expireCartsJob,
       relayJob,
     ],
     shared: [consumeKafkaJob],

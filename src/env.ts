@@ -138,6 +138,8 @@ const schema = z.object({
   /** How fast a campaign's payments are taken. Stripe allows 25 requests a second in test mode and 100 in live mode. */
   STRIPE_REQUESTS_PER_SECOND: z.coerce.number().min(1).max(1_000).default(20),
   RESERVATION_TTL_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
+  /** How long a cart is kept after its latest change, for tenants without `cartSeconds`. */
+  CART_TTL_SECONDS: z.coerce.number().int().min(1).max(31_536_000).default(604_800),
   /** How long a place in an active campaign is kept until its payment is authorized or its card is saved. */
   JOIN_SECURE_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(600),
   /** How long a connection to a campaign's live events lasts before the client reconnects. */

@@ -77,7 +77,21 @@ export const problemSchema = {
         required: ['pointer', 'detail'],
       },
     },
-    orderId: { type: 'string', description: 'With `insufficient_inventory`: the order, which is kept as `failed`' },
+    orderId: {
+      type: 'string',
+      description:
+        'With `insufficient_inventory` of an order: the order, which is kept as `failed`. With `cart_not_open`: the ' +
+        'latest order of the cart',
+    },
+    cart: {
+      $ref: '#/components/schemas/Cart',
+      description: 'With `price_changed` of a checkout: the cart as it is now',
+    },
+    messages: {
+      type: 'array',
+      description: 'With `cart_incomplete`: what is missing or wrong in the cart, and where',
+      items: { $ref: '#/components/schemas/CartMessage' },
+    },
     shortages: {
       type: 'array',
       description: 'With `insufficient_inventory`: every SKU that has too few units',

@@ -87,6 +87,7 @@ const parameters = {
 
 const tags: Record<string, string> = {
   Catalog: 'The products of a tenant.',
+  Carts: 'What a shopper is about to buy. A browser uses them with a publishable key and `Cart-Token`.',
   'Price lists': 'Prices for everyone, for a group of customers or for an organization, in any currency.',
   Customers: 'The customers of a tenant, with their addresses and their group.',
   Inventory: 'How many units of a SKU can be sold, and how many are held for orders.',

@@ -40,6 +40,17 @@ curl -sS "$STRIPE/v1/payment_intents/$INTENT_ID/confirm" -u "$STRIPE_KEY:" \${ST
 until curl -sS "$API/v1/payments/$PAYMENT_ID" -H "Authorization: Bearer $KEY" | grep -q '"status":"succeeded"'; do sleep 1; done
 `;
 
+/** Orders a cart that has items and an e-mail address. `expectedTotal` is what the shopper has seen. */
+const checkout = `CART_ID=$(curl -sS "$API/v1/carts" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
+  -H 'Content-Type: application/json' \\
+  --data-binary '{"currency": "USD", "items": [{"sku": "'"$SKU"'", "quantity": 2}], "email": "ada@example.com"}' | field id)
+TOTAL=$(curl -sS "$API/v1/carts/$CART_ID" -H "Authorization: Bearer $KEY" | field totals.total)
+curl -sS -X POST "$API/v1/carts/$CART_ID/checkout" \\
+  -H "Authorization: Bearer $KEY" \\
+  -H "Idempotency-Key: $(uuid)" \\
+  -H 'Content-Type: application/json' \\
+  --data-binary '{"expectedTotal": '"$TOTAL"'}'`;
+
 const create = (variable: string, path: string, body: string): string =>
   `${variable}=$(curl -sS "$API${path}" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
   -H 'Content-Type: application/json' --data-binary '${body}' | field id)
@@ -92,6 +103,7 @@ CLIENT_SECRET=$(curl -sS -X POST "$API/v1/payments" \\
   -H 'Content-Type: application/json' \\
   --data-binary '{"orderId": "'"$PLACE_ORDER_ID"'"}' | field clientSecret)`,
   },
+  checkoutCart: { wholeSample: checkout },
   createPayment: { before: placeOrder },
   createRefund: { before: pay },
   receiveStripeEvent: {

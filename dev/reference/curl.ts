@@ -10,6 +10,7 @@ const idVariables: Record<string, string> = {
   '/v1/collections': 'COLLECTION_ID',
   '/v1/price-lists': 'PRICE_LIST_ID',
   '/v1/customers': 'CUSTOMER_ID',
+  '/v1/carts': 'CART_ID',
   '/v1/orders': 'ORDER_ID',
   '/v1/campaigns': 'CAMPAIGN_ID',
   '/v1/payments': 'PAYMENT_ID',

@@ -11,6 +11,7 @@ const topicDescriptions: Record<string, string> = {
   'order.cancelled': 'An order was cancelled. Its hold is released and its payment is cancelled or refunded.',
   'order.refunded': 'An order was refunded in full.',
   'order.refund.failed': 'The refund of an order failed at the bank. The order has its earlier status again.',
+  'cart.expired': 'Nobody has used a cart for the time that its tenant keeps carts. It can no longer be ordered.',
   'inventory.reserved': 'The units of every line of an order are held.',
   'inventory.insufficient': 'There is not enough stock for a line of an order. Nothing is held.',
   'inventory.released': 'The hold of an order ended without a sale. Its units can be sold again.',
@@ -47,6 +48,7 @@ const topicDescriptions: Record<string, string> = {
 /** The sections of the catalogue, each with the prefix of its topics. */
 export const eventGroups: { prefix: string; name: string }[] = [
   { prefix: 'order.', name: 'Order events' },
+  { prefix: 'cart.', name: 'Cart events' },
   { prefix: 'inventory.', name: 'Inventory events' },
   { prefix: 'product.', name: 'Product events' },
   { prefix: 'price-list.', name: 'Price list events' },

@@ -1,3 +1,4 @@
+import { sampleCart } from '../../src/routes/cart-examples.ts';
 import {
   sampleCampaign,
   sampleCollection,
@@ -175,6 +176,7 @@ const ids: Record<string, string> = {
   '/v1/collections': sampleCollection.id,
   '/v1/price-lists': samplePriceList.id,
   '/v1/customers': sampleCustomer.id,
+  '/v1/carts': sampleCart.id,
   '/v1/orders': sampleOrder.id,
   '/v1/campaigns': sampleCampaign.id,
   '/v1/payments': samplePayment.id,

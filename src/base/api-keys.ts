@@ -29,11 +29,22 @@ const shownCharacters = 4;
 export const prefixOf = (key: string, kind: Kind, cell: string): string =>
   key.slice(0, startOfKey(kind, cell).length + shownCharacters);
 
-/** A random part, and the key that it makes in a cell. It has no underscore, so that nobody takes it for a cell's name. */
-export function makeKey(kind: Kind): (cell: string) => string {
+/** 190 random bits. It has no underscore, so that nobody takes it for a cell's name. */
+function makeRandomPart(): string {
   const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  const randomPart = Array.from({ length: 32 }, () => alphabet[randomInt(alphabet.length)]).join('');
+  return Array.from({ length: 32 }, () => alphabet[randomInt(alphabet.length)]).join('');
+}
+
+/** A random part, and the key that it makes in a cell. */
+export function makeKey(kind: Kind): (cell: string) => string {
+  const randomPart = makeRandomPart();
   return (cell) => startOfKey(kind, cell) + randomPart;
+}
+
+/** A random part, and the token that it makes for a cart in a cell. */
+export function makeCartToken(): (cell: string) => string {
+  const randomPart = makeRandomPart();
+  return (cell) => `ct_${cell === defaultCell ? '' : `${cell}_`}${randomPart}`;
 }
 
 export const originMessage =

@@ -27,7 +27,13 @@ export function unwrap(error: unknown): DatabaseError | undefined {
   return inner instanceof Error ? inner : undefined;
 }
 
-type FailureDetail = { reason?: string; tenant?: string; cell?: string | null };
+type FailureDetail = {
+  reason?: string;
+  tenant?: string;
+  cell?: string | null;
+  /** Fields of the problem document. PostgreSQL logs them, so they have no personal data. */
+  members?: Record<string, unknown>;
+};
 
 /** What a SQL function passed to `platform.fail`. */
 const detailOf = ({ detail }: DatabaseError): FailureDetail => (detail ? JSON.parse(detail) : {});
@@ -35,8 +41,8 @@ const detailOf = ({ detail }: DatabaseError): FailureDetail => (detail ? JSON.pa
 /** The error that a SQL function raised with `platform.fail`, if it is one. */
 export function toApiError(error: DatabaseError): ApiError | undefined {
   if (error.code !== 'FC000' || !isCode(error.message)) return undefined;
-  const { reason, tenant } = detailOf(error);
-  return new ApiError(error.message, reason, { tenant });
+  const { reason, tenant, members } = detailOf(error);
+  return new ApiError(error.message, reason, { tenant, ...(members && { members }) });
 }
 
 /** The cell to which the caller's tenant has moved, if that is what a SQL function raised. */

@@ -51,6 +51,16 @@ export const topics: Record<string, Topic> = {
   'order.cancelled': orderTopic(endedOrder.partial({ reason: true }), ['group-commerce']),
   'order.refunded': orderTopic(z.object({ orderId })),
   'order.refund.failed': orderTopic(z.object({ orderId, status: z.enum(['confirmed', 'shipped', 'delivered']) })),
+  'cart.expired': {
+    retentionDays: 7,
+    partitions: 6,
+    key: 'cartId',
+    payload: z.object({
+      cartId: id,
+      customerId: z.string().nullable().meta({ description: "The customer's id. null: the cart of a guest" }),
+    }),
+    consumers: [],
+  },
   'inventory.reserved': orderTopic(z.object({ orderId, status: z.literal('reserved') }), ['payments']),
   'inventory.insufficient': {
     retentionDays: 7,

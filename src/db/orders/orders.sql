@@ -104,6 +104,48 @@ begin
 end
 $$;
 
+-- Adds an order with status `created`, and order.created, which the inventory consumer gets only if it decides the hold
+-- (`deferred`). One statement. `input`: {id, customerId, organizationId?, purchaseOrderNumber?, shippingAddress?,
+-- billingAddress?, email?, metadata?, cartId?, source?, holdSeconds}; `amounts`: as orders.settle_order returns them, or
+-- null. Returns the order as it is shown, and when its hold ends.
+create or replace function orders.add_order(input jsonb, items jsonb, total numeric, currency varchar, amounts jsonb,
+  deferred boolean, out answer jsonb, out held_until timestamptz)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  order_id constant varchar := input->>'id';
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+begin
+  with new_order as (
+    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
+      purchase_order_number, shipping_address, created_at, updated_at, email, metadata, billing_address, cart_id, source,
+      subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included, tax_lines, discounts,
+      shipping_option, lines)
+    values (order_id, input->>'customerId', add_order.items, add_order.total, add_order.currency,
+      'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
+      nullif(input->'shippingAddress', 'null'), now_at, now_at, input->>'email', nullif(input->'metadata', 'null'),
+      nullif(input->'billingAddress', 'null'), input->>'cartId', nullif(input->'source', 'null'),
+      (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric,
+      (amounts->>'shipping')::numeric, (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric,
+      (amounts->>'taxIncluded')::boolean, amounts->'taxLines', amounts->'discounts',
+      nullif(amounts->'shippingOption', 'null'), amounts->'lines')
+    returning *
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'order.created', order_id, orders.created_json(o), platform.trace(), now_at from new_order o
+    returning seq
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, order_id, platform.due_now() from event e, unnest(platform.sinks_of(deferred)) s
+  )
+  select orders.order_json(o, case when not deferred then
+    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(hold.until)) end), hold.until
+  into answer, held_until
+  from new_order o, (select now_at + make_interval(secs => coalesce(
+    (select t.hold_seconds from platform.tenants t where t.id = tenant), (input->>'holdSeconds')::int)) as until) hold;
+end
+$$;
+
 -- Places an order: the order, the hold on every line and the events, or nothing. `input`: {id, customerId, items,
 -- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, billingAddress?, email?, metadata?,
 -- discountCodes?, shippingOptionId?, holdSeconds, async, paymentId?}. The
@@ -124,10 +166,8 @@ declare
   answer jsonb := platform.enter(call, 'orders:write', 'orders.place'); -- the stored answer, if it is a replay
   order_id constant varchar := input->>'id';
   deferred constant boolean := (input->>'async')::boolean;
-  tenant constant varchar := platform.tenant();
-  now_at constant timestamptz := platform.clock();
-  held_until timestamptz;
   priced record;
+  added record;
   opens_payment boolean;
   shortages jsonb;
   amounts jsonb; -- what orders.settle_order returns; null for an order that has only its items
@@ -146,32 +186,8 @@ begin
     end if;
     priced.total := amounts->>'total';
   end if;
-  -- The order and order.created, which the inventory consumer gets only if it decides the hold.
-  with new_order as (
-    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
-      purchase_order_number, shipping_address, created_at, updated_at, email, metadata, billing_address, subtotal,
-      discount_total, shipping_total, shipping_tax, tax_total, tax_included, tax_lines, discounts, shipping_option, lines)
-    values (order_id, input->>'customerId', priced.items, priced.total, priced.currency,
-      'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
-      nullif(input->'shippingAddress', 'null'), now_at, now_at, input->>'email', nullif(input->'metadata', 'null'),
-      nullif(input->'billingAddress', 'null'), (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric,
-      (amounts->>'shipping')::numeric, (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric,
-      (amounts->>'taxIncluded')::boolean, amounts->'taxLines', amounts->'discounts',
-      nullif(amounts->'shippingOption', 'null'), amounts->'lines')
-    returning *
-  ), event as (
-    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-    select tenant, 'order.created', order_id, orders.created_json(o), platform.trace(), now_at from new_order o
-    returning seq
-  ), waiting as (
-    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-    select tenant, s, e.seq, order_id, platform.due_now() from event e, unnest(platform.sinks_of(deferred)) s
-  )
-  select orders.order_json(o, case when not deferred then
-    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(hold.until)) end), hold.until
-  into answer, held_until
-  from new_order o, (select now_at + make_interval(secs => coalesce(
-    (select t.hold_seconds from platform.tenants t where t.id = tenant), (input->>'holdSeconds')::int)) as until) hold;
+  added := orders.add_order(input, priced.items, priced.total, priced.currency, amounts, deferred);
+  answer := added.answer;
   if amounts->'discounts' <> '[]' then
     perform orders.take_uses(order_id, amounts->'discounts', amounts->>'customerKey');
   end if;
@@ -181,7 +197,7 @@ begin
   end if;
   opens_payment := input ? 'paymentId' and priced.total > 0;
   -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
-  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until, not opens_payment);
+  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, added.held_until, not opens_payment);
   if shortages is not null then
     perform orders.fail_order(order_id, 'insufficient_inventory');
     perform orders.return_uses(array[order_id::text]);

@@ -21,6 +21,27 @@ begin
 end
 $$;
 
+-- created or confirmed → cancelled, with its payment, its shipment, its uses of discounts and its hold. The caller has
+-- locked the order. Returns whether it has a label, and the SKUs that went back into stock. Locks the reservation, the
+-- payment, counters of discounts, then stock. Emits order.cancelled, inventory.released, and the events of its payment
+-- and shipment.
+create or replace function orders.end_as_cancelled(order_row orders.orders, reason text, out has_label boolean,
+  out freed text[])
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform inventory.lock_hold(order_row.id);
+  update orders.orders c
+  set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
+  where c.id = order_row.id;
+  perform platform.emit('order.cancelled', order_row.id, jsonb_strip_nulls(
+    jsonb_build_object('orderId', order_row.id, 'reason', end_as_cancelled.reason)), order_row.campaign_id is not null);
+  has_label := shipping.end_shipment(order_row.id);
+  perform payments.end_for_orders(array[order_row.id::text], 'cancelled', 'order_cancelled');
+  perform orders.return_uses(array[order_row.id::text]);
+  freed := inventory.release(array[order_row.id::text], 'cancelled');
+end
+$$;
+
 -- Cancels an order that has not been shipped, with its payment and shipment. `input`: {id, reason?, restock?}. Its
 -- units go back into stock; if it has a label, only with `restock`, because the parcel may be packed. A repeat returns
 -- the same result, and its `restock` puts back units that are still missing. Locks the order, its reservation, its
@@ -31,6 +52,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
   order_row orders.orders;
+  ended record;
   restocked_skus text[];
   has_label boolean := true;
 begin
@@ -46,16 +68,9 @@ begin
       jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', order_row.status)));
   end if;
   if order_row.status <> 'cancelled' then
-    perform inventory.lock_hold(order_row.id);
-    update orders.orders c
-    set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
-    where c.id = order_row.id returning * into order_row;
-    perform platform.emit('order.cancelled', order_row.id, jsonb_strip_nulls(
-      jsonb_build_object('orderId', order_row.id, 'reason', input->>'reason')), order_row.campaign_id is not null);
-    has_label := shipping.end_shipment(order_row.id);
-    perform payments.end_for_orders(array[order_row.id::text], 'cancelled', 'order_cancelled');
-    perform orders.return_uses(array[order_row.id::text]);
-    restocked_skus := inventory.release(array[order_row.id::text], 'cancelled');
+    ended := orders.end_as_cancelled(order_row, input->>'reason');
+    restocked_skus := ended.freed;
+    has_label := ended.has_label;
   end if;
   if coalesce((input->>'restock')::boolean, not has_label) then
     restocked_skus := coalesce(restocked_skus, '{}') || inventory.restock(order_row.id, 'cancelled');

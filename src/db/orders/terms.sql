@@ -152,11 +152,12 @@ begin
   into settings
   from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
   -- One look-up by the unique index for each line.
-  select jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''), 'collections', p.collections)
-      order by l.ord) as lines,
-    array_agg(distinct p.tax_category) as categories, jsonb_object_agg(l.line->>'sku', p.name) as names,
-    sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric) as subtotal,
-    sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)) as weight
+  select coalesce(jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''),
+      'collections', p.collections) order by l.ord), '[]') as lines,
+    array_agg(distinct p.tax_category) as categories,
+    coalesce(jsonb_object_agg(l.line->>'sku', p.name), '{}') as names,
+    coalesce(sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric), 0) as subtotal,
+    coalesce(sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)), 0) as weight
   into described
   from jsonb_array_elements(settle.lines) with ordinality l(line, ord)
   left join lateral (
@@ -175,7 +176,8 @@ begin
   end if;
   totals := orders.totals(jsonb_build_object('currency', currency, 'taxIncluded', settings.prices_include_tax,
     'reverseCharge', settings.is_reverse, 'rates', taxes->'rates', 'discounts', found->'discounts',
-    'lines', (select jsonb_agg(l - 'collections' || jsonb_build_object('tax', taxes->'places'->(l->>'category')) order by ord)
+    'lines', (select coalesce(jsonb_agg(l - 'collections' || jsonb_build_object('tax',
+        taxes->'places'->(l->>'category')) order by ord), '[]')
       from jsonb_array_elements(described.lines) with ordinality e(l, ord)),
     'shipping', case when option is not null then jsonb_build_object('price', option->'price',
       'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end));

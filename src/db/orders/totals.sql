@@ -144,6 +144,8 @@ begin
       (e->>'quantity')::numeric * (e->>'price')::numeric as sum
     from jsonb_array_elements(input->'lines') e
   ) l;
+  ids := coalesce(ids, '{}'); -- an empty cart
+  sums := coalesce(sums, '{}');
   rates := array(select (input->'rates'->p.place->>'rate')::numeric from unnest(places) with ordinality p(place, ord)
     order by p.ord);
   if is_reverse and included then
@@ -170,7 +172,8 @@ begin
         union all select shipping, taxes[cardinality(taxes)], places[cardinality(places)] where input->'shipping' <> 'null') l
       where l.place is not null group by l.place
     ), sums as (
-      select sum(l.sum) as subtotal, sum(l.sum - l.kept) as discount, sum(l.tax) + taxes[cardinality(taxes)] as tax,
+      select coalesce(sum(l.sum), 0) as subtotal, coalesce(sum(l.sum - l.kept), 0) as discount,
+        coalesce(sum(l.tax), 0) + taxes[cardinality(taxes)] as tax,
         jsonb_object_agg(l.id, jsonb_build_object('id', l.id, 'subtotal', l.sum, 'discount', l.sum - l.kept,
           'tax', l.tax, 'total', l.total)) as by_id
       from line l
@@ -178,7 +181,7 @@ begin
     select jsonb_build_object('subtotal', s.subtotal, 'discount', s.discount, 'shipping', shipping,
       'shippingTax', taxes[cardinality(taxes)], 'tax', s.tax,
       'total', s.subtotal - s.discount + shipping + case when included then 0 else s.tax end, 'taxIncluded', included,
-      'lines', (select jsonb_agg(s.by_id -> (e.line->>'id') order by e.ord)
+      'lines', (select coalesce(jsonb_agg(s.by_id -> (e.line->>'id') order by e.ord), '[]')
         from jsonb_array_elements(input->'lines') with ordinality e(line, ord)),
       'taxLines', (select coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'rate', t.rate,
           'taxable', t.taxable, 'amount', t.tax) order by t.name, t.rate), '[]')
