@@ -428,8 +428,8 @@ create table orders.carts (
   constraint carts_token_hash_form CHECK (token_hash::text ~ '^[0-9a-f]{64}$')
 );
 CREATE INDEX idx_carts_customer_id ON orders.carts USING btree (tenant_id, customer_id, id DESC) WHERE customer_id IS NOT NULL;
-CREATE INDEX idx_carts_ended ON orders.carts USING btree (updated_at) WHERE status in ('completed', 'cancelled', 'expired');
-CREATE INDEX idx_carts_expires_at ON orders.carts USING btree (expires_at) WHERE status in ('open', 'ordered');
+CREATE INDEX idx_carts_ended ON orders.carts USING btree (tenant_id, updated_at) WHERE status in ('completed', 'cancelled', 'expired');
+CREATE INDEX idx_carts_expires_at ON orders.carts USING btree (tenant_id, expires_at) WHERE status in ('open', 'ordered');
 alter table orders.carts enable row level security;
 alter table orders.carts force row level security;
 grant delete, insert, select, update on orders.carts to fusion_orders;
@@ -5803,6 +5803,50 @@ alter function inventory.upsert_stock(text[],integer[]) owner to fusion_inventor
 revoke all on function inventory.upsert_stock(text[],integer[]) from public;
 grant execute on function inventory.upsert_stock(text[],integer[]) to fusion_catalog;
 
+-- function: orders.add_order(jsonb,jsonb,numeric,character varying,jsonb,boolean)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.add_order(input jsonb, items jsonb, total numeric, currency character varying, amounts jsonb, deferred boolean, OUT answer jsonb, OUT held_until timestamp with time zone)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  order_id constant varchar := input->>'id';
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+begin
+  with new_order as (
+    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
+      purchase_order_number, shipping_address, created_at, updated_at, email, metadata, billing_address, cart_id, source,
+      subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included, tax_lines, discounts,
+      shipping_option, lines)
+    values (order_id, input->>'customerId', add_order.items, add_order.total, add_order.currency,
+      'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
+      nullif(input->'shippingAddress', 'null'), now_at, now_at, input->>'email', nullif(input->'metadata', 'null'),
+      nullif(input->'billingAddress', 'null'), input->>'cartId', nullif(input->'source', 'null'),
+      (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric,
+      (amounts->>'shipping')::numeric, (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric,
+      (amounts->>'taxIncluded')::boolean, amounts->'taxLines', amounts->'discounts',
+      nullif(amounts->'shippingOption', 'null'), amounts->'lines')
+    returning *
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'order.created', order_id, orders.created_json(o), platform.trace(), now_at from new_order o
+    returning seq
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, order_id, platform.due_now() from event e, unnest(platform.sinks_of(deferred)) s
+  )
+  select orders.order_json(o, case when not deferred then
+    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(hold.until)) end), hold.until
+  into answer, held_until
+  from new_order o, (select now_at + make_interval(secs => coalesce(
+    (select t.hold_seconds from platform.tenants t where t.id = tenant), (input->>'holdSeconds')::int)) as until) hold;
+end
+$function$;
+alter function orders.add_order(jsonb,jsonb,numeric,character varying,jsonb,boolean) owner to fusion_orders;
+revoke all on function orders.add_order(jsonb,jsonb,numeric,character varying,jsonb,boolean) from public;
+
 -- function: orders.allocate(numeric,numeric[],numeric)
 -- src/db/orders/totals.sql
 CREATE OR REPLACE FUNCTION orders.allocate(amount numeric, weights numeric[], unit numeric)
@@ -5901,6 +5945,38 @@ $function$;
 alter function orders.best_discounts(jsonb,text[],numeric[],numeric,numeric) owner to fusion_orders;
 revoke all on function orders.best_discounts(jsonb,text[],numeric[],numeric,numeric) from public;
 
+-- function: orders.cancel_cart(jsonb,jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.cancel_cart(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'carts.cancel', '{publishable,session}');
+  cart orders.carts;
+  order_row orders.orders;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  cart := orders.lock_cart(input);
+  if cart.status <> 'cancelled' then
+    order_row := orders.lock_order_of(cart);
+    perform orders.require_open(cart, order_row.status);
+    cart.status := 'cancelled';
+    cart := orders.save_cart(cart, (input->>'cartSeconds')::int);
+  end if;
+  return platform.leave(call, 'carts.cancel', orders.cart_json(cart, orders.price_cart(cart)));
+end
+$function$;
+alter function orders.cancel_cart(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.cancel_cart(jsonb,jsonb) from public;
+grant execute on function orders.cancel_cart(jsonb,jsonb) to fusion_worker;
+
 -- function: orders.cancel_order(jsonb,jsonb)
 -- src/db/orders/states.sql
 CREATE OR REPLACE FUNCTION orders.cancel_order(call jsonb, input jsonb)
@@ -5912,6 +5988,7 @@ AS $function$
 declare
   replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
   order_row orders.orders;
+  ended record;
   restocked_skus text[];
   has_label boolean := true;
 begin
@@ -5927,16 +6004,9 @@ begin
       jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', order_row.status)));
   end if;
   if order_row.status <> 'cancelled' then
-    perform inventory.lock_hold(order_row.id);
-    update orders.orders c
-    set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
-    where c.id = order_row.id returning * into order_row;
-    perform platform.emit('order.cancelled', order_row.id, jsonb_strip_nulls(
-      jsonb_build_object('orderId', order_row.id, 'reason', input->>'reason')), order_row.campaign_id is not null);
-    has_label := shipping.end_shipment(order_row.id);
-    perform payments.end_for_orders(array[order_row.id::text], 'cancelled', 'order_cancelled');
-    perform orders.return_uses(array[order_row.id::text]);
-    restocked_skus := inventory.release(array[order_row.id::text], 'cancelled');
+    ended := orders.end_as_cancelled(order_row, input->>'reason');
+    restocked_skus := ended.freed;
+    has_label := ended.has_label;
   end if;
   if coalesce((input->>'restock')::boolean, not has_label) then
     restocked_skus := coalesce(restocked_skus, '{}') || inventory.restock(order_row.id, 'cancelled');
@@ -5948,6 +6018,283 @@ $function$;
 alter function orders.cancel_order(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.cancel_order(jsonb,jsonb) from public;
 grant execute on function orders.cancel_order(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.cart_discounts_json(jsonb,jsonb)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.cart_discounts_json(lines jsonb, amounts jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(d.discount || jsonb_build_object('allocations', (
+    select coalesce(jsonb_agg(a.part || case when a.part->>'lineId' = 'shipping' then '{}'::jsonb
+      else jsonb_build_object('lineId', i.ids[(a.part->>'lineId')::int]) end order by a.ord), '[]')
+    from jsonb_array_elements(d.discount->'allocations') with ordinality a(part, ord))) order by d.ord), '[]')
+  from jsonb_array_elements(amounts->'discounts') with ordinality d(discount, ord)
+  cross join (
+    select array_agg(e.line->>'id' order by e.ord) as ids
+    from jsonb_array_elements(lines) with ordinality e(line, ord) where e.line->>'price' is not null
+  ) i
+$function$;
+alter function orders.cart_discounts_json(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.cart_discounts_json(jsonb,jsonb) from public;
+
+-- function: orders.cart_end(integer)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.cart_end(seconds integer)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select platform.clock() + make_interval(secs => coalesce(
+    (select t.cart_seconds from platform.tenants t where t.id = platform.tenant()), seconds))
+$function$;
+alter function orders.cart_end(integer) owner to fusion_orders;
+revoke all on function orders.cart_end(integer) from public;
+
+-- function: orders.cart_items_json(jsonb,jsonb)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.cart_items_json(lines jsonb, amounts jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg((l.line - 'fault') || jsonb_build_object('subtotal', a.line->'subtotal',
+    'discount', a.line->'discount', 'tax', case when amounts->>'tax' is not null then a.line->'tax' end,
+    'total', case when amounts->>'tax' is not null or (amounts->>'taxIncluded')::boolean then a.line->'total' end)
+    order by l.ord), '[]')
+  from (
+    select e.line, e.ord, case when e.line->>'price' is not null then count(e.line->>'price') over (order by e.ord) end as place
+    from jsonb_array_elements(lines) with ordinality e(line, ord)
+  ) l
+  left join jsonb_array_elements(amounts->'lines') with ordinality a(line, place) on a.place = l.place
+$function$;
+alter function orders.cart_items_json(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.cart_items_json(jsonb,jsonb) from public;
+
+-- function: orders.cart_json(orders.carts,jsonb)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.cart_json(cart orders.carts, priced jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', cart.id, 'status', priced->'status', 'currency', cart.currency,
+    'customerId', cart.customer_id, 'email', cart.email, 'phone', cart.phone,
+    'items', orders.cart_items_json(priced->'lines', priced->'amounts'), 'shippingAddress', cart.shipping_address,
+    'billingAddress', cart.billing_address, 'shippingOptions', priced->'amounts'->'shippingOptions',
+    'shippingOptionId', cart.shipping_option_id, 'discountCodes', to_jsonb(cart.discount_codes),
+    'discounts', orders.cart_discounts_json(priced->'lines', priced->'amounts'),
+    'taxLines', priced->'amounts'->'taxLines', 'taxIncluded', priced->'amounts'->'taxIncluded',
+    'totals', jsonb_build_object('subtotal', priced->'amounts'->'subtotal', 'discount', priced->'amounts'->'discount',
+      'shipping', priced->'amounts'->'shipping', 'tax', priced->'amounts'->'tax', 'total', priced->'amounts'->'total'),
+    'messages', priced->'messages', 'organizationId', cart.organization_id,
+    'purchaseOrderNumber', cart.purchase_order_number, 'metadata', cart.metadata, 'source', cart.source,
+    'orderId', cart.order_id, 'expiresAt', platform.iso(cart.expires_at), 'createdAt', platform.iso(cart.created_at),
+    'updatedAt', platform.iso(cart.updated_at), 'version', cart.version)
+$function$;
+alter function orders.cart_json(orders.carts,jsonb) owner to fusion_orders;
+revoke all on function orders.cart_json(orders.carts,jsonb) from public;
+
+-- function: orders.cart_lines(orders.carts,jsonb)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.cart_lines(cart orders.carts, ordered jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  lists constant catalog.price_lists[] := orders.lists_for(cart.customer_id, cart.organization_id);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('id', i.id, 'sku', i.sku, 'name', p.name, 'image', p.images->0->'path',
+      'quantity', i.quantity, 'price', f.price,
+      'compareAtPrice', case when p.currency = cart.currency then p.compare_at_price end,
+      'available', coalesce(s.quantity, 0)) || case when f.price is not null then '{}'::jsonb
+        else jsonb_build_object('fault', case when p.sku is null then 'unknown_sku' else 'currency_mismatch' end) end
+      order by i.ord), '[]')
+    from (
+      select line->>'id' as id, line->>'sku' as sku, (line->>'quantity')::int as quantity, ord
+      from jsonb_array_elements(cart.items) with ordinality e(line, ord)
+    ) i
+    left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
+      select c.sku, c.name, c.images, c.price, c.currency, c.compare_at_price, c.has_list_prices
+      from catalog.products c
+      where c.tenant_id = tenant and c.sku = i.sku and c.status = 'active' limit 1
+    ) p on true
+    left join lateral orders.list_price(lists, i.sku, i.quantity, cart.currency) l on p.has_list_prices
+    left join lateral (
+      select v.quantity from inventory.inventory v where v.tenant_id = tenant and v.sku = i.sku limit 1
+    ) s on true
+    cross join lateral (
+      select case when ordered is not null then (ordered->(i.ord::int - 1)->>'price')::numeric
+        else coalesce(l.price, case when p.currency = cart.currency then p.price end) end as price
+    ) f);
+end
+$function$;
+alter function orders.cart_lines(orders.carts,jsonb) owner to fusion_orders;
+revoke all on function orders.cart_lines(orders.carts,jsonb) from public;
+
+-- function: orders.cart_messages(orders.carts,jsonb,jsonb)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.cart_messages(cart orders.carts, lines jsonb, amounts jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  address constant jsonb := coalesce(cart.shipping_address, cart.billing_address);
+  needs_shipping constant boolean := (amounts->>'needsShipping')::boolean;
+  charge_fault constant text := platform.charge_fault((amounts->>'total')::numeric, cart.currency);
+begin
+  return (
+    with message(place, ord, type, severity, code, pointer, detail) as (
+      select 1, 0::bigint, 'error', 'requires_buyer_input', 'cart_empty', '/items', 'The cart has no items.'
+      where lines = '[]'
+      union all
+      select 2, l.ord, 'error', 'recoverable', l.fault,
+        format('/items/%s/%s', l.ord - 1, case l.fault when 'insufficient_inventory' then 'quantity' else 'sku' end),
+        case l.fault when 'unknown_sku' then format('No product with SKU "%s" is for sale.', l.sku)
+          when 'currency_mismatch' then format('"%s" is not sold in %s.', l.sku, cart.currency)
+          else format('Only %s of "%s" can be sold now.', l.available, l.sku) end
+      from (
+        select e.ord, e.line->>'sku' as sku, e.line->>'available' as available, coalesce(e.line->>'fault',
+          case when (e.line->>'quantity')::int > (e.line->>'available')::int then 'insufficient_inventory' end) as fault
+        from jsonb_array_elements(lines) with ordinality e(line, ord)
+      ) l where l.fault is not null
+      union all
+      select 3, 0, 'error', 'requires_buyer_input', 'missing', '/email', 'The e-mail address is missing.'
+      where cart.email is null
+      union all
+      select 4, 0, 'error', 'requires_buyer_input', 'missing', '/shippingAddress', 'The shipping address is missing.'
+      where needs_shipping and cart.shipping_address is null
+        or (amounts->>'needsAddress')::boolean and address is null
+      union all
+      select 5, 0, 'error', 'requires_buyer_input', 'shipping_option_not_offered', '/shippingAddress',
+        format('There is no shipping option for this country, %s and this weight.', cart.currency)
+      where needs_shipping and address is not null and amounts->'shippingOptions' = '[]'
+      union all
+      select 6, 0, 'error', 'requires_buyer_input', 'missing', '/shippingOptionId', 'The shipping option is missing.'
+      where needs_shipping and cart.shipping_option_id is null
+      union all
+      select 6, 0, 'error', 'requires_buyer_input', 'shipping_option_not_offered', '/shippingOptionId',
+        'This shipping option is not offered for this address, currency and weight.'
+      where needs_shipping and cart.shipping_option_id is not null and address is not null
+        and amounts->'shippingOption' = 'null' and amounts->'shippingOptions' <> '[]'
+      union all
+      select 7, 0, 'error', 'recoverable', 'total_not_chargeable', '/items', charge_fault
+      where charge_fault is not null and lines <> '[]'
+      union all
+      select 8, (d->>'index')::bigint, 'warning', null, 'discount_invalid', format('/discountCodes/%s', d->>'index'),
+        d->>'detail'
+      from jsonb_array_elements(amounts->'invalidDiscounts') d
+      union all
+      select 9, min(c.ord), 'info', null, 'discount_not_used', format('/discountCodes/%s', min(c.ord) - 1),
+        format('The discount "%s" is not used, because other discounts save more.', d.code)
+      from jsonb_array_elements_text(amounts->'unusedDiscounts') d(code)
+      join unnest(cart.discount_codes) with ordinality c(code, ord) on upper(c.code) = upper(d.code)
+      group by d.code
+      union all
+      select 10, 0, 'info', null, 'tax_unknown', '/shippingAddress', 'The tax is known once there is an address.'
+      where amounts->>'tax' is null
+    )
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('type', m.type, 'severity', m.severity,
+      'code', m.code, 'pointer', m.pointer, 'detail', m.detail)) order by m.place, m.ord), '[]') from message m);
+end
+$function$;
+alter function orders.cart_messages(orders.carts,jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.cart_messages(orders.carts,jsonb,jsonb) from public;
+
+-- function: orders.cart_status(orders.carts,character varying)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.cart_status(cart orders.carts, order_status character varying)
+ RETURNS character varying
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when cart.status not in ('open', 'ordered') then cart.status
+    when order_status = 'created' then 'ordered'
+    when order_status in ('confirmed', 'shipped', 'delivered', 'refunded') then 'completed'
+    else 'open' end
+$function$;
+alter function orders.cart_status(orders.carts,character varying) owner to fusion_orders;
+revoke all on function orders.cart_status(orders.carts,character varying) from public;
+
+-- function: orders.checkout_cart(jsonb,jsonb)
+-- src/db/orders/carts/checkout.sql
+CREATE OR REPLACE FUNCTION orders.checkout_cart(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  answer jsonb := platform.enter(call, 'orders:write', 'carts.checkout', '{publishable,session}');
+  order_id constant varchar := input->>'orderId';
+  cart orders.carts;
+  order_row orders.orders; -- the former one
+  priced jsonb;
+  amounts jsonb;
+  total numeric;
+  items record;
+  added record;
+  shortages jsonb;
+begin
+  if answer is not null then
+    return answer;
+  end if;
+  cart := orders.lock_cart(input);
+  order_row := orders.lock_order_of(cart);
+  perform orders.require_open(cart, order_row.status);
+  priced := orders.price_cart(cart);
+  amounts := priced->'amounts';
+  total := amounts->>'total';
+  if jsonb_path_exists(priced->'messages', '$[*] ? (@.type == "error" && @.code != "insufficient_inventory")') then
+    return orders.refuse_checkout(jsonb_build_object('error', 'cart_incomplete', 'messages', priced->'messages'));
+  end if;
+  if total is distinct from (input->>'expectedTotal')::numeric then
+    return orders.refuse_checkout(orders.price_changed_error(cart, priced));
+  end if;
+  if amounts->'discounts' <> '[]' then
+    begin
+      perform orders.take_uses(order_id, amounts->'discounts', amounts->>'customerKey');
+    exception when sqlstate 'FC000' then -- another buyer has taken the last use since: the cart costs more now
+      return orders.refuse_checkout(orders.price_changed_error(cart, orders.price_cart(cart)));
+    end;
+  end if;
+  select jsonb_agg(e.line - '{id,name,image,compareAtPrice,available}'::text[] order by e.ord) as lines,
+    jsonb_agg(a.line || jsonb_build_object('name', e.line->'name') order by e.ord) as frozen,
+    array_agg(e.line->>'sku' order by e.line->>'sku') as skus,
+    array_agg((e.line->>'quantity')::int order by e.line->>'sku') as quantities
+  into items
+  from jsonb_array_elements(priced->'lines') with ordinality e(line, ord)
+  join jsonb_array_elements(amounts->'lines') with ordinality a(line, ord) on a.ord = e.ord;
+  added := orders.add_order(orders.order_of_cart(cart, input), items.lines, total, cart.currency,
+    amounts || jsonb_build_object('lines', items.frozen), false);
+  answer := added.answer;
+  cart.status := 'ordered';
+  cart.order_id := order_id;
+  cart := orders.save_cart(cart, (input->>'cartSeconds')::int);
+  -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
+  shortages := inventory.reserve(order_id, items.skus, items.quantities, added.held_until, total = 0);
+  if shortages is not null then
+    perform platform.fail('insufficient_inventory', jsonb_build_object('members', jsonb_build_object('shortages', shortages)));
+  end if;
+  if total > 0 then
+    answer := answer || jsonb_build_object('payment',
+      payments.open_with_order(input->>'paymentId', order_id, total, cart.currency));
+  end if;
+  return platform.leave(call, 'carts.checkout', answer);
+end
+$function$;
+alter function orders.checkout_cart(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.checkout_cart(jsonb,jsonb) from public;
+grant execute on function orders.checkout_cart(jsonb,jsonb) to fusion_worker;
 
 -- function: orders.confirm_held_order(character varying)
 -- src/db/orders/confirm.sql
@@ -6081,6 +6428,57 @@ $function$;
 alter function orders.count_uses(character varying) owner to fusion_orders;
 revoke all on function orders.count_uses(character varying) from public;
 
+-- function: orders.create_cart(jsonb,jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.create_cart(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call - 'idempotencyKey', 'orders:write', 'carts.create', '{publishable,session}');
+  customer constant varchar := coalesce(platform.shopper()->>'customer', input->>'customerId');
+  items constant jsonb := orders.merge_items('[]', coalesce(nullif(input->'items', 'null'), '[]'));
+  cart orders.carts;
+begin
+  if platform.shopper() is not null and input ?| array['customerId', 'organizationId'] then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'Only a secret key may set customerId and organizationId: leave them out.'));
+  end if;
+  if platform.shopper() is not null and customer is null then
+    call := call - 'idempotencyKey';
+  elsif call ? 'idempotencyKey' then
+    replay := platform.enter(call, 'orders:write', 'carts.create', '{publishable,session}');
+    if replay is not null then
+      return replay;
+    end if;
+  end if;
+  if orders.items_error(items) is not null then
+    return platform.leave(call, 'carts.create', orders.items_error(items));
+  end if;
+  cart.currency := coalesce(input->>'currency', (select t.currency from platform.tenants t where t.id = platform.tenant()),
+    (select p.currency from catalog.products p where p.tenant_id = platform.tenant() and p.sku = items->0->>'sku'));
+  if cart.currency is null then
+    return platform.leave(call, 'carts.create', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/currency',
+        'detail', 'is required: neither the shop nor the first item has a currency'))));
+  end if;
+  insert into orders.carts (id, tenant_id, token_hash, status, currency, customer_id, items, email, organization_id,
+    source, expires_at, created_at, updated_at)
+  values (input->>'id', platform.tenant(), input->>'tokenHash', 'open', cart.currency, customer, items,
+    coalesce(input->>'email', (select c.email from orders.customers c where c.id = customer)), input->>'organizationId',
+    nullif(input->'source', 'null'), orders.cart_end((input->>'cartSeconds')::int), platform.clock(), platform.clock())
+  returning * into cart;
+  return platform.leave(call, 'carts.create', orders.cart_json(cart, orders.price_cart(cart)));
+end
+$function$;
+alter function orders.create_cart(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.create_cart(jsonb,jsonb) from public;
+grant execute on function orders.create_cart(jsonb,jsonb) to fusion_worker;
+
 -- function: orders.create_customer(jsonb,jsonb)
 -- src/db/orders/customers.sql
 CREATE OR REPLACE FUNCTION orders.create_customer(call jsonb, input jsonb)
@@ -6172,6 +6570,64 @@ alter function orders.details_json(orders.orders) owner to fusion_orders;
 revoke all on function orders.details_json(orders.orders) from public;
 grant execute on function orders.details_json(orders.orders) to fusion_reader;
 
+-- function: orders.due_carts(integer)
+-- src/db/orders/carts/expiry.sql
+CREATE OR REPLACE FUNCTION orders.due_carts(most integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  excluded_ids constant text[] := platform.keys_set_aside('expire-carts');
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'carts', d.ids) order by d.tenant_id), '[]')
+    from (
+      select r.tenant_id, array_agg(r.id order by r.id) as ids
+      from (
+        select h.tenant_id, h.id
+        from platform.tenants_with_rows('orders.carts', 'status in (''open'', ''ordered'')') t(id)
+        cross join lateral (
+          select v.tenant_id, v.id, v.expires_at, row_number() over (order by v.expires_at) as turn
+          from orders.carts v
+          where v.tenant_id = t.id and v.status in ('open', 'ordered') and v.expires_at <= platform.clock()
+            and v.id <> all(excluded_ids)
+          order by v.expires_at limit most
+        ) h
+        order by h.turn, h.expires_at limit most
+      ) r group by r.tenant_id
+    ) d);
+end
+$function$;
+alter function orders.due_carts(integer) owner to fusion_orders;
+revoke all on function orders.due_carts(integer) from public;
+
+-- function: orders.end_as_cancelled(orders.orders,text)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.end_as_cancelled(order_row orders.orders, reason text, OUT has_label boolean, OUT freed text[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform inventory.lock_hold(order_row.id);
+  update orders.orders c
+  set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
+  where c.id = order_row.id;
+  perform platform.emit('order.cancelled', order_row.id, jsonb_strip_nulls(
+    jsonb_build_object('orderId', order_row.id, 'reason', end_as_cancelled.reason)), order_row.campaign_id is not null);
+  has_label := shipping.end_shipment(order_row.id);
+  perform payments.end_for_orders(array[order_row.id::text], 'cancelled', 'order_cancelled');
+  perform orders.return_uses(array[order_row.id::text]);
+  freed := inventory.release(array[order_row.id::text], 'cancelled');
+end
+$function$;
+alter function orders.end_as_cancelled(orders.orders,text) owner to fusion_orders;
+revoke all on function orders.end_as_cancelled(orders.orders,text) from public;
+
 -- function: orders.erase_customer(jsonb,jsonb)
 -- src/db/orders/erasure.sql
 CREATE OR REPLACE FUNCTION orders.erase_customer(call jsonb, input jsonb)
@@ -6229,6 +6685,83 @@ $function$;
 alter function orders.erase_customer(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.erase_customer(jsonb,jsonb) from public;
 grant execute on function orders.erase_customer(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.expire_carts(jsonb,jsonb)
+-- src/db/orders/carts/expiry.sql
+CREATE OR REPLACE FUNCTION orders.expire_carts(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  due jsonb;
+  result jsonb;
+  expired integer := 0;
+  checked integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  -- A row that was set aside may have ended in another way since.
+  perform platform.clear_set_aside('expire-carts', array(
+    select k from unnest(platform.keys_to_retry('expire-carts', 1000)) k
+    where not exists (select from orders.carts c where c.id = k and c.status in ('open', 'ordered'))));
+  for due in select jsonb_array_elements(orders.due_carts((input->>'limit')::int)) loop
+    for result in select jsonb_array_elements(platform.process_rows('expire-carts', 'orders.expire_carts_step',
+      due->>'tenant', array(select jsonb_array_elements_text(due->'carts')), input))
+    loop
+      expired := expired + (result->>'expired')::int;
+      checked := checked + (result->>'checked')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('expired', expired, 'checked', checked);
+end
+$function$;
+alter function orders.expire_carts(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.expire_carts(jsonb,jsonb) from public;
+grant execute on function orders.expire_carts(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.expire_carts_step(text[],jsonb)
+-- src/db/orders/carts/expiry.sql
+CREATE OR REPLACE FUNCTION orders.expire_carts_step(cart_ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  now_at constant timestamptz := platform.clock();
+  carts orders.carts[];
+  cart orders.carts;
+  expired integer := 0;
+  checked integer := 0;
+  status_now varchar;
+begin
+  -- The time is checked again under the lock: a shopper may have changed the cart since.
+  carts := array(select c from orders.carts c
+    where c.id = any(cart_ids) and c.status in ('open', 'ordered') and c.expires_at <= now_at
+    order by c.id for update skip locked);
+  perform 1 from orders.orders o
+    where o.id = any(array(select c.order_id from unnest(carts) c)) order by o.id for share;
+  foreach cart in array carts loop
+    checked := checked + 1;
+    status_now := orders.cart_status(cart, (select o.status from orders.orders o where o.id = cart.order_id));
+    if status_now = 'ordered' then
+      update orders.carts c set expires_at = now_at + interval '1 hour' where c.id = cart.id;
+    else
+      status_now := case status_now when 'open' then 'expired' else status_now end;
+      update orders.carts c set status = status_now, version = platform.next_version(c.version),
+        updated_at = now_at where c.id = cart.id;
+      if status_now = 'expired' then
+        expired := expired + 1;
+        perform platform.emit('cart.expired', cart.id,
+          jsonb_build_object('cartId', cart.id, 'customerId', cart.customer_id), false);
+      end if;
+    end if;
+  end loop;
+  return jsonb_build_object('expired', expired, 'checked', checked);
+end
+$function$;
+alter function orders.expire_carts_step(text[],jsonb) owner to fusion_orders;
+revoke all on function orders.expire_carts_step(text[],jsonb) from public;
 
 -- function: orders.expire_holds(jsonb,jsonb)
 -- src/db/orders/states.sql
@@ -6622,6 +7155,20 @@ $function$;
 alter function orders.forget_customer_key(character varying) owner to fusion_orders;
 revoke all on function orders.forget_customer_key(character varying) from public;
 
+-- function: orders.frozen_amounts(orders.orders)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.frozen_amounts(o orders.orders)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('subtotal', o.subtotal, 'discount', o.discount_total, 'shipping', o.shipping_total,
+    'shippingTax', o.shipping_tax, 'tax', o.tax_total, 'total', o.total, 'taxIncluded', o.tax_included,
+    'taxLines', o.tax_lines, 'discounts', o.discounts, 'lines', o.lines, 'shippingOptions', '[]'::jsonb)
+$function$;
+alter function orders.frozen_amounts(orders.orders) owner to fusion_orders;
+revoke all on function orders.frozen_amounts(orders.orders) from public;
+
 -- function: orders.full_order_json(orders.orders,inventory.reservations)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.full_order_json(o orders.orders, r inventory.reservations)
@@ -6691,6 +7238,20 @@ $function$;
 alter function orders.is_in_eu(text) owner to fusion_orders;
 revoke all on function orders.is_in_eu(text) from public;
 
+-- function: orders.items_error(jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.items_error(items jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+    'pointer', '/items', 'detail', 'The cart would have more than 200 lines: order these first.')))
+  where jsonb_array_length(items) > 200
+$function$;
+alter function orders.items_error(jsonb) owner to fusion_orders;
+revoke all on function orders.items_error(jsonb) from public;
+
 -- function: orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb)
 -- src/db/orders/totals.sql
 CREATE OR REPLACE FUNCTION orders.lines_agree(lines jsonb, subtotal numeric, discount numeric, tax numeric, shipping_tax numeric, tax_included boolean, tax_lines jsonb)
@@ -6751,6 +7312,52 @@ $function$;
 alter function orders.lists_for(character varying,character varying) owner to fusion_orders;
 revoke all on function orders.lists_for(character varying,character varying) from public;
 
+-- function: orders.lock_cart(jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.lock_cart(input jsonb)
+ RETURNS orders.carts
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  customer constant varchar := platform.shopper()->>'customer';
+  cart orders.carts;
+begin
+  select * into cart from orders.carts c where c.id = input->>'id' and orders.may_reach_cart(c) for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(cart.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  if cart.customer_id is null and customer is not null then
+    cart.customer_id := customer;
+    cart.email := coalesce(cart.email, (select c.email from orders.customers c where c.id = customer));
+  end if;
+  return cart;
+end
+$function$;
+alter function orders.lock_cart(jsonb) owner to fusion_orders;
+revoke all on function orders.lock_cart(jsonb) from public;
+
+-- function: orders.lock_open_cart(jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.lock_open_cart(input jsonb)
+ RETURNS orders.carts
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  cart constant orders.carts := orders.lock_cart(input);
+begin
+  perform orders.require_open(cart, case when cart.order_id is not null then
+    (select o.status from orders.orders o where o.id = cart.order_id) end);
+  return cart;
+end
+$function$;
+alter function orders.lock_open_cart(jsonb) owner to fusion_orders;
+revoke all on function orders.lock_open_cart(jsonb) from public;
+
 -- function: orders.lock_order(character varying)
 -- src/db/orders/states.sql
 CREATE OR REPLACE FUNCTION orders.lock_order(order_id character varying)
@@ -6764,6 +7371,17 @@ $function$;
 alter function orders.lock_order(character varying) owner to fusion_orders;
 revoke all on function orders.lock_order(character varying) from public;
 grant execute on function orders.lock_order(character varying) to fusion_payments, fusion_shipping;
+
+-- function: orders.lock_order_of(orders.carts)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.lock_order_of(cart orders.carts)
+ RETURNS orders.orders
+ LANGUAGE sql
+AS $function$
+  select * from orders.orders o where o.id = cart.order_id for update
+$function$;
+alter function orders.lock_order_of(orders.carts) owner to fusion_orders;
+revoke all on function orders.lock_order_of(orders.carts) from public;
 
 -- function: orders.lock_orders(text[])
 -- src/db/orders/states.sql
@@ -6898,6 +7516,23 @@ alter function orders.may_reach_order(orders.orders) owner to fusion_orders;
 revoke all on function orders.may_reach_order(orders.orders) from public;
 grant execute on function orders.may_reach_order(orders.orders) to fusion_payments;
 
+-- function: orders.merge_items(jsonb,jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.merge_items(before jsonb, wanted jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('id', coalesce(b.id, platform.uuid7()), 'sku', w.sku,
+    'quantity', w.quantity) order by w.ord) filter (where w.quantity > 0), '[]')
+  from (
+    select e.item->>'sku' as sku, sum((e.item->>'quantity')::int) as quantity, min(e.ord) as ord
+    from jsonb_array_elements(wanted) with ordinality e(item, ord) group by 1
+  ) w
+  left join (select e->>'sku' as sku, e->>'id' as id from jsonb_array_elements(before) e) b on b.sku = w.sku
+$function$;
+alter function orders.merge_items(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.merge_items(jsonb,jsonb) from public;
+
 -- function: orders.order_json(orders.orders,jsonb,jsonb,jsonb)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.order_json(o orders.orders, hold jsonb, payment jsonb DEFAULT NULL::jsonb, shipment jsonb DEFAULT NULL::jsonb)
@@ -6915,6 +7550,23 @@ $function$;
 alter function orders.order_json(orders.orders,jsonb,jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.order_json(orders.orders,jsonb,jsonb,jsonb) from public;
 grant execute on function orders.order_json(orders.orders,jsonb,jsonb,jsonb) to fusion_reader;
+
+-- function: orders.order_of_cart(orders.carts,jsonb)
+-- src/db/orders/carts/checkout.sql
+CREATE OR REPLACE FUNCTION orders.order_of_cart(cart orders.carts, input jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', input->'orderId', 'holdSeconds', input->'holdSeconds', 'cartId', cart.id,
+    'customerId', coalesce(cart.customer_id, cart.id), 'organizationId', cart.organization_id,
+    'purchaseOrderNumber', cart.purchase_order_number, 'email', cart.email, 'metadata', cart.metadata,
+    'source', cart.source, 'billingAddress', cart.billing_address,
+    'shippingAddress', case when cart.phone is null then cart.shipping_address
+      else jsonb_build_object('phone', cart.phone) || cart.shipping_address end)
+$function$;
+alter function orders.order_of_cart(orders.carts,jsonb) owner to fusion_orders;
+revoke all on function orders.order_of_cart(orders.carts,jsonb) from public;
 
 -- function: orders.payment_of(character varying)
 -- src/db/orders/orders.sql
@@ -6974,10 +7626,8 @@ declare
   answer jsonb := platform.enter(call, 'orders:write', 'orders.place'); -- the stored answer, if it is a replay
   order_id constant varchar := input->>'id';
   deferred constant boolean := (input->>'async')::boolean;
-  tenant constant varchar := platform.tenant();
-  now_at constant timestamptz := platform.clock();
-  held_until timestamptz;
   priced record;
+  added record;
   opens_payment boolean;
   shortages jsonb;
   amounts jsonb; -- what orders.settle_order returns; null for an order that has only its items
@@ -6996,32 +7646,8 @@ begin
     end if;
     priced.total := amounts->>'total';
   end if;
-  -- The order and order.created, which the inventory consumer gets only if it decides the hold.
-  with new_order as (
-    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
-      purchase_order_number, shipping_address, created_at, updated_at, email, metadata, billing_address, subtotal,
-      discount_total, shipping_total, shipping_tax, tax_total, tax_included, tax_lines, discounts, shipping_option, lines)
-    values (order_id, input->>'customerId', priced.items, priced.total, priced.currency,
-      'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
-      nullif(input->'shippingAddress', 'null'), now_at, now_at, input->>'email', nullif(input->'metadata', 'null'),
-      nullif(input->'billingAddress', 'null'), (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric,
-      (amounts->>'shipping')::numeric, (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric,
-      (amounts->>'taxIncluded')::boolean, amounts->'taxLines', amounts->'discounts',
-      nullif(amounts->'shippingOption', 'null'), amounts->'lines')
-    returning *
-  ), event as (
-    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-    select tenant, 'order.created', order_id, orders.created_json(o), platform.trace(), now_at from new_order o
-    returning seq
-  ), waiting as (
-    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-    select tenant, s, e.seq, order_id, platform.due_now() from event e, unnest(platform.sinks_of(deferred)) s
-  )
-  select orders.order_json(o, case when not deferred then
-    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(hold.until)) end), hold.until
-  into answer, held_until
-  from new_order o, (select now_at + make_interval(secs => coalesce(
-    (select t.hold_seconds from platform.tenants t where t.id = tenant), (input->>'holdSeconds')::int)) as until) hold;
+  added := orders.add_order(input, priced.items, priced.total, priced.currency, amounts, deferred);
+  answer := added.answer;
   if amounts->'discounts' <> '[]' then
     perform orders.take_uses(order_id, amounts->'discounts', amounts->>'customerKey');
   end if;
@@ -7031,7 +7657,7 @@ begin
   end if;
   opens_payment := input ? 'paymentId' and priced.total > 0;
   -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
-  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until, not opens_payment);
+  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, added.held_until, not opens_payment);
   if shortages is not null then
     perform orders.fail_order(order_id, 'insufficient_inventory');
     perform orders.return_uses(array[order_id::text]);
@@ -7046,6 +7672,60 @@ $function$;
 alter function orders.place_order(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.place_order(jsonb,jsonb) from public;
 grant execute on function orders.place_order(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.price_cart(orders.carts)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.price_cart(cart orders.carts)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  order_row orders.orders;
+  status varchar;
+  lines jsonb;
+  amounts jsonb;
+begin
+  if cart.order_id is not null then
+    select * into order_row from orders.orders o where o.id = cart.order_id;
+  end if;
+  status := orders.cart_status(cart, order_row.status);
+  if status in ('ordered', 'completed') and order_row.lines is not null then
+    return jsonb_build_object('status', status, 'lines', orders.cart_lines(cart, order_row.items),
+      'amounts', orders.frozen_amounts(order_row), 'messages', '[]'::jsonb);
+  end if;
+  lines := orders.cart_lines(cart, null);
+  amounts := orders.settle(
+    (select coalesce(jsonb_agg(jsonb_build_object('id', p.place::text, 'sku', p.line->'sku',
+        'quantity', p.line->'quantity', 'price', p.line->'price') order by p.place), '[]')
+      from (
+        select e.line, row_number() over (order by e.ord) as place
+        from jsonb_array_elements(lines) with ordinality e(line, ord) where e.line->>'price' is not null
+      ) p),
+    jsonb_build_object('currency', cart.currency, 'customerId', cart.customer_id, 'email', cart.email,
+      'shippingAddress', cart.shipping_address, 'billingAddress', cart.billing_address,
+      'shippingOptionId', cart.shipping_option_id, 'discountCodes', to_jsonb(cart.discount_codes)));
+  return jsonb_build_object('status', status, 'lines', lines, 'amounts', amounts,
+    'messages', case when status = 'open' then orders.cart_messages(cart, lines, amounts) else '[]' end);
+end
+$function$;
+alter function orders.price_cart(orders.carts) owner to fusion_orders;
+revoke all on function orders.price_cart(orders.carts) from public;
+
+-- function: orders.price_changed_error(orders.carts,jsonb)
+-- src/db/orders/carts/checkout.sql
+CREATE OR REPLACE FUNCTION orders.price_changed_error(cart orders.carts, priced jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('error', 'price_changed', 'detail',
+    'The total of the cart has changed. Nothing was ordered: show the shopper the new `cart`.',
+    'cart', orders.cart_json(cart, priced))
+$function$;
+alter function orders.price_changed_error(orders.carts,jsonb) owner to fusion_orders;
+revoke all on function orders.price_changed_error(orders.carts,jsonb) from public;
 
 -- function: orders.price_items(jsonb)
 -- src/db/orders/prices.sql
@@ -7210,6 +7890,89 @@ $function$;
 alter function orders.price_lines(jsonb) owner to fusion_orders;
 revoke all on function orders.price_lines(jsonb) from public;
 
+-- function: orders.purge_carts(jsonb,jsonb)
+-- src/db/orders/carts/expiry.sql
+CREATE OR REPLACE FUNCTION orders.purge_carts(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  tenants text[];
+  tenant varchar;
+  result jsonb;
+  purged bigint := 0;
+begin
+  perform platform.enter_as(call, '*');
+  tenants := array(
+    select t.id from platform.tenants_with_rows('orders.carts',
+      'status in (''completed'', ''cancelled'', ''expired'')') t(id)
+    where t.id <> all(platform.keys_set_aside('purge-carts')));
+  foreach tenant in array tenants loop
+    for result in select jsonb_array_elements(platform.process_rows('purge-carts', 'orders.purge_carts_step', tenant,
+      array[tenant::text], input))
+    loop
+      purged := purged + (result->>'purged')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('purged', purged);
+end
+$function$;
+alter function orders.purge_carts(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.purge_carts(jsonb,jsonb) from public;
+grant execute on function orders.purge_carts(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.purge_carts_step(text[],jsonb)
+-- src/db/orders/carts/expiry.sql
+CREATE OR REPLACE FUNCTION orders.purge_carts_step(tenants text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  purged bigint;
+begin
+  delete from orders.carts where id = any(array(
+    select c.id from orders.carts c
+    where c.tenant_id = platform.tenant() and c.status in ('completed', 'cancelled', 'expired')
+      and c.updated_at <= platform.clock() - interval '30 days'
+    order by c.updated_at limit (input->>'limit')::int for update skip locked));
+  get diagnostics purged = row_count;
+  return jsonb_build_object('purged', purged);
+end
+$function$;
+alter function orders.purge_carts_step(text[],jsonb) owner to fusion_orders;
+revoke all on function orders.purge_carts_step(text[],jsonb) from public;
+
+-- function: orders.read_cart(jsonb,jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.read_cart(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  caller constant platform.api_keys := platform.identify(call, 'orders:read', '{publishable,session}');
+  cart orders.carts;
+begin
+  select * into cart from orders.carts c where c.id = input->>'id' and orders.may_reach_cart(c);
+  if not found then
+    perform platform.fail('not_found', jsonb_build_object('tenant', caller.tenant_id));
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', orders.cart_json(cart, orders.price_cart(cart)),
+    'replayed', false);
+end
+$function$;
+alter function orders.read_cart(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.read_cart(jsonb,jsonb) from public;
+grant execute on function orders.read_cart(jsonb,jsonb) to fusion_worker;
+
 -- function: orders.read_order(character varying)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.read_order(order_id character varying)
@@ -7226,6 +7989,18 @@ AS $function$
 $function$;
 alter function orders.read_order(character varying) owner to fusion_orders;
 revoke all on function orders.read_order(character varying) from public;
+
+-- function: orders.refuse_checkout(jsonb)
+-- src/db/orders/carts/checkout.sql
+CREATE OR REPLACE FUNCTION orders.refuse_checkout(answer jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false)
+$function$;
+alter function orders.refuse_checkout(jsonb) owner to fusion_orders;
+revoke all on function orders.refuse_checkout(jsonb) from public;
 
 -- function: orders.region_of(jsonb)
 -- src/db/orders/terms.sql
@@ -7283,6 +8058,63 @@ alter function orders.reopen_after_failed_refund(character varying) owner to fus
 revoke all on function orders.reopen_after_failed_refund(character varying) from public;
 grant execute on function orders.reopen_after_failed_refund(character varying) to fusion_payments;
 
+-- function: orders.reopen_cart(jsonb,jsonb)
+-- src/db/orders/carts/checkout.sql
+CREATE OR REPLACE FUNCTION orders.reopen_cart(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'carts.reopen', '{publishable,session}');
+  cart orders.carts;
+  order_row orders.orders;
+  ended record;
+  freed text[] := '{}';
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  cart := orders.lock_cart(input);
+  order_row := orders.lock_order_of(cart);
+  if orders.cart_status(cart, order_row.status) = 'ordered' then
+    ended := orders.end_as_cancelled(order_row, 'cart_reopened');
+    freed := ended.freed;
+    order_row.status := 'cancelled';
+  end if;
+  perform orders.require_open(cart, order_row.status);
+  cart.status := 'open';
+  cart := orders.save_cart(cart, (input->>'cartSeconds')::int);
+  return platform.leave(call, 'carts.reopen',
+    orders.cart_json(cart, orders.price_cart(cart)) || jsonb_build_object('freed', freed));
+end
+$function$;
+alter function orders.reopen_cart(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.reopen_cart(jsonb,jsonb) from public;
+grant execute on function orders.reopen_cart(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.require_open(orders.carts,character varying)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.require_open(cart orders.carts, order_status character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  status constant varchar := orders.cart_status(cart, order_status);
+begin
+  if status <> 'open' then
+    perform platform.fail('cart_not_open', jsonb_build_object('reason', format('The cart is %s.', status),
+      'members', jsonb_strip_nulls(jsonb_build_object('orderId', cart.order_id))));
+  end if;
+end
+$function$;
+alter function orders.require_open(orders.carts,character varying) owner to fusion_orders;
+revoke all on function orders.require_open(orders.carts,character varying) from public;
+
 -- function: orders.retake_uses(character varying)
 -- src/db/orders/discount-uses.sql
 CREATE OR REPLACE FUNCTION orders.retake_uses(order_id character varying)
@@ -7330,6 +8162,59 @@ $function$;
 alter function orders.return_uses(text[]) owner to fusion_orders;
 revoke all on function orders.return_uses(text[]) from public;
 
+-- function: orders.save_cart(orders.carts,integer)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.save_cart(cart orders.carts, seconds integer)
+ RETURNS orders.carts
+ LANGUAGE sql
+AS $function$
+  update orders.carts c
+  set status = cart.status, customer_id = cart.customer_id, items = cart.items, email = cart.email, phone = cart.phone,
+      shipping_address = cart.shipping_address, billing_address = cart.billing_address,
+      shipping_option_id = cart.shipping_option_id, discount_codes = cart.discount_codes,
+      purchase_order_number = cart.purchase_order_number, metadata = cart.metadata, order_id = cart.order_id,
+      version = platform.next_version(c.version), expires_at = orders.cart_end(seconds), updated_at = platform.clock()
+  where c.id = cart.id
+  returning *
+$function$;
+alter function orders.save_cart(orders.carts,integer) owner to fusion_orders;
+revoke all on function orders.save_cart(orders.carts,integer) from public;
+
+-- function: orders.set_cart_item(jsonb,jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.set_cart_item(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'carts.setItem', '{publishable,session}');
+  cart orders.carts;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  cart := orders.lock_open_cart(input);
+  cart.items := orders.merge_items(cart.items, (
+    select coalesce(jsonb_agg(case when e.item->>'sku' = input->>'sku'
+      then e.item || jsonb_build_object('quantity', input->'quantity') else e.item end order by e.ord), '[]')
+    from jsonb_array_elements(cart.items) with ordinality e(item, ord))
+    || case when cart.items @> jsonb_build_array(jsonb_build_object('sku', input->'sku')) then '[]'
+      else jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', input->'quantity')) end);
+  if orders.items_error(cart.items) is not null then
+    return platform.leave(call, 'carts.setItem', orders.items_error(cart.items));
+  end if;
+  cart := orders.save_cart(cart, (input->>'cartSeconds')::int);
+  return platform.leave(call, 'carts.setItem', orders.cart_json(cart, orders.price_cart(cart)));
+end
+$function$;
+alter function orders.set_cart_item(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.set_cart_item(jsonb,jsonb) from public;
+grant execute on function orders.set_cart_item(jsonb,jsonb) to fusion_worker;
+
 -- function: orders.settle(jsonb,jsonb)
 -- src/db/orders/terms.sql
 CREATE OR REPLACE FUNCTION orders.settle(lines jsonb, terms jsonb)
@@ -7358,11 +8243,12 @@ begin
   into settings
   from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
   -- One look-up by the unique index for each line.
-  select jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''), 'collections', p.collections)
-      order by l.ord) as lines,
-    array_agg(distinct p.tax_category) as categories, jsonb_object_agg(l.line->>'sku', p.name) as names,
-    sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric) as subtotal,
-    sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)) as weight
+  select coalesce(jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''),
+      'collections', p.collections) order by l.ord), '[]') as lines,
+    array_agg(distinct p.tax_category) as categories,
+    coalesce(jsonb_object_agg(l.line->>'sku', p.name), '{}') as names,
+    coalesce(sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric), 0) as subtotal,
+    coalesce(sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)), 0) as weight
   into described
   from jsonb_array_elements(settle.lines) with ordinality l(line, ord)
   left join lateral (
@@ -7381,7 +8267,8 @@ begin
   end if;
   totals := orders.totals(jsonb_build_object('currency', currency, 'taxIncluded', settings.prices_include_tax,
     'reverseCharge', settings.is_reverse, 'rates', taxes->'rates', 'discounts', found->'discounts',
-    'lines', (select jsonb_agg(l - 'collections' || jsonb_build_object('tax', taxes->'places'->(l->>'category')) order by ord)
+    'lines', (select coalesce(jsonb_agg(l - 'collections' || jsonb_build_object('tax',
+        taxes->'places'->(l->>'category')) order by ord), '[]')
       from jsonb_array_elements(described.lines) with ordinality e(l, ord)),
     'shipping', case when option is not null then jsonb_build_object('price', option->'price',
       'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end));
@@ -7546,6 +8433,8 @@ begin
       (e->>'quantity')::numeric * (e->>'price')::numeric as sum
     from jsonb_array_elements(input->'lines') e
   ) l;
+  ids := coalesce(ids, '{}'); -- an empty cart
+  sums := coalesce(sums, '{}');
   rates := array(select (input->'rates'->p.place->>'rate')::numeric from unnest(places) with ordinality p(place, ord)
     order by p.ord);
   if is_reverse and included then
@@ -7572,7 +8461,8 @@ begin
         union all select shipping, taxes[cardinality(taxes)], places[cardinality(places)] where input->'shipping' <> 'null') l
       where l.place is not null group by l.place
     ), sums as (
-      select sum(l.sum) as subtotal, sum(l.sum - l.kept) as discount, sum(l.tax) + taxes[cardinality(taxes)] as tax,
+      select coalesce(sum(l.sum), 0) as subtotal, coalesce(sum(l.sum - l.kept), 0) as discount,
+        coalesce(sum(l.tax), 0) + taxes[cardinality(taxes)] as tax,
         jsonb_object_agg(l.id, jsonb_build_object('id', l.id, 'subtotal', l.sum, 'discount', l.sum - l.kept,
           'tax', l.tax, 'total', l.total)) as by_id
       from line l
@@ -7580,7 +8470,7 @@ begin
     select jsonb_build_object('subtotal', s.subtotal, 'discount', s.discount, 'shipping', shipping,
       'shippingTax', taxes[cardinality(taxes)], 'tax', s.tax,
       'total', s.subtotal - s.discount + shipping + case when included then 0 else s.tax end, 'taxIncluded', included,
-      'lines', (select jsonb_agg(s.by_id -> (e.line->>'id') order by e.ord)
+      'lines', (select coalesce(jsonb_agg(s.by_id -> (e.line->>'id') order by e.ord), '[]')
         from jsonb_array_elements(input->'lines') with ordinality e(line, ord)),
       'taxLines', (select coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'rate', t.rate,
           'taxable', t.taxable, 'amount', t.tax) order by t.name, t.rate), '[]')
@@ -7596,6 +8486,45 @@ end
 $function$;
 alter function orders.totals(jsonb) owner to fusion_orders;
 revoke all on function orders.totals(jsonb) from public;
+
+-- function: orders.update_cart(jsonb,jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.update_cart(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'carts.update', '{publishable,session}');
+  change constant jsonb := input->'change';
+  cart orders.carts;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  cart := orders.lock_open_cart(input);
+  if change ? 'items' then
+    cart.items := orders.merge_items(cart.items, change->'items');
+    if orders.items_error(cart.items) is not null then
+      return platform.leave(call, 'carts.update', orders.items_error(cart.items));
+    end if;
+  end if;
+  cart := jsonb_populate_record(cart, (
+    select coalesce(jsonb_object_agg(f.col, change->f.field), '{}') from (values ('email', 'email'), ('phone', 'phone'),
+      ('shipping_address', 'shippingAddress'), ('billing_address', 'billingAddress'),
+      ('shipping_option_id', 'shippingOptionId'), ('discount_codes', 'discountCodes'),
+      ('purchase_order_number', 'purchaseOrderNumber'), ('metadata', 'metadata')) f(col, field)
+    where change ? f.field));
+  cart := orders.save_cart(cart, (input->>'cartSeconds')::int);
+  return platform.leave(call, 'carts.update', orders.cart_json(cart, orders.price_cart(cart)));
+end
+$function$;
+alter function orders.update_cart(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.update_cart(jsonb,jsonb) from public;
+grant execute on function orders.update_cart(jsonb,jsonb) to fusion_worker;
 
 -- function: orders.update_customer(jsonb,jsonb)
 -- src/db/orders/customers.sql

@@ -60,7 +60,10 @@ describe('without waiting for its body, a request is rejected', () => {
     const write = await store.send('POST', '/v1/orders', oneLine('X'), { key });
     expect([write.status, write.body.detail]).toEqual([403, 'Publishable keys change carts only: use a secret key.']);
     const read = await store.send('GET', '/v1/orders', undefined, { key });
-    expect([read.status, read.body.detail]).toMatchObject([403, expect.stringMatching(/catalog, campaigns and carts only/)]);
+    expect([read.status, read.body.detail]).toMatchObject([
+      403,
+      expect.stringMatching(/catalog, campaigns and carts only/),
+    ]);
     expect(store.bridge.calls).toBe(before);
   });
 
