@@ -88,6 +88,8 @@ const parameters = {
 const tags: Record<string, string> = {
   Catalog: 'The products of a tenant.',
   Carts: 'What a shopper is about to buy. A browser uses them with a publishable key and `Cart-Token`.',
+  Discounts: 'Codes and discounts that apply by themselves, with limits for all orders or for each customer.',
+  'Shipping options': 'What shipping costs, by country, weight and value of an order.',
   'Price lists': 'Prices for everyone, for a group of customers or for an organization, in any currency.',
   Customers: 'The customers of a tenant, with their addresses and their group.',
   Inventory: 'How many units of a SKU can be sold, and how many are held for orders.',

@@ -9,6 +9,8 @@ const idVariables: Record<string, string> = {
   '/v1/product-groups': 'GROUP_ID',
   '/v1/collections': 'COLLECTION_ID',
   '/v1/price-lists': 'PRICE_LIST_ID',
+  '/v1/discounts': 'DISCOUNT_ID',
+  '/v1/shipping-options': 'SHIPPING_OPTION_ID',
   '/v1/customers': 'CUSTOMER_ID',
   '/v1/carts': 'CART_ID',
   '/v1/orders': 'ORDER_ID',

@@ -3,6 +3,7 @@ import {
   sampleCampaign,
   sampleCollection,
   sampleCustomer,
+  sampleDiscount,
   sampleOrder,
   sampleParticipant,
   samplePayment,
@@ -10,6 +11,7 @@ import {
   sampleProduct,
   sampleProductGroup,
   sampleShipment,
+  sampleShippingOption,
 } from '../../src/routes/examples.ts';
 import type { Content, OpenApi, Operation, Parameter, Samples } from './openapi.ts';
 
@@ -175,6 +177,8 @@ const ids: Record<string, string> = {
   '/v1/product-groups': sampleProductGroup.id,
   '/v1/collections': sampleCollection.id,
   '/v1/price-lists': samplePriceList.id,
+  '/v1/discounts': sampleDiscount.id,
+  '/v1/shipping-options': sampleShippingOption.id,
   '/v1/customers': sampleCustomer.id,
   '/v1/carts': sampleCart.id,
   '/v1/orders': sampleOrder.id,
@@ -190,6 +194,8 @@ export const samples: Samples = {
   samples: {
     '/v1/products?limit=1': { id: sampleProduct.id, sku: sampleProduct.sku },
     '/v1/price-lists?limit=1': { id: samplePriceList.id },
+    '/v1/discounts?limit=1': { id: sampleDiscount.id },
+    '/v1/shipping-options?limit=1': { id: sampleShippingOption.id },
     '/v1/customers?limit=1': { id: sampleCustomer.id },
     '/v1/orders?limit=100': { id: sampleOrder.id, 'payment.id': samplePayment.id, 'shipment.id': sampleShipment.id },
     '/v1/campaigns?limit=1': { id: sampleCampaign.id },

@@ -114,6 +114,15 @@ async function createFixture(store: Store) {
   const newList = { name: 'L', currency: 'USD', audience: 'all' };
   const { body: priceList } = await store.send('POST', '/v1/price-lists', newList);
   const { body: doomedList } = await store.send('POST', '/v1/price-lists', newList);
+  const newDiscount = { name: 'D', type: 'percentage', value: 1 };
+  const discounts = [];
+  const shippingOptions = [];
+  for (let n = 0; n < 2; n++) {
+    discounts.push(await create('/v1/discounts', { ...newDiscount, code: `${sku}-${n}` }));
+    shippingOptions.push(
+      await create('/v1/shipping-options', { name: 'S', countries: ['US'], currency: 'USD', price: 5 }),
+    );
+  }
   const { body: customer } = await store.send('POST', '/v1/customers', { email: `${sku}@example.com` });
   const { body: doomedCustomer } = await store.send('POST', '/v1/customers', { email: `${sku}-2@example.com` });
   const deadLetter = randomUUID();
@@ -144,6 +153,8 @@ async function createFixture(store: Store) {
     apiKey,
     priceList,
     doomedList,
+    discounts,
+    shippingOptions,
     customer,
     doomedCustomer,
   };
@@ -168,6 +179,8 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     collections: fixture.collections[id === 'deleteCollection' ? 1 : 0],
     'price-lists': id === 'deletePriceList' ? fixture.doomedList.id : fixture.priceList.id,
     customers: id === 'eraseCustomer' ? fixture.doomedCustomer.id : fixture.customer.id,
+    discounts: fixture.discounts[id === 'deleteDiscount' ? 1 : 0],
+    'shipping-options': fixture.shippingOptions[id === 'deleteShippingOption' ? 1 : 0],
     orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,
@@ -190,6 +203,7 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     productId: fixture.product.id,
     userId: id === 'leaveCampaign' ? 'user-0' : 'user-1',
     ...(id === 'createCustomer' ? { email: `${randomUUID()}@example.com` } : {}),
+    code: `C-${randomUUID().slice(0, 8)}`,
     price: 5,
     startTime: fixture.campaign.startTime,
     endTime: fixture.campaign.endTime,

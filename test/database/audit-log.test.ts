@@ -82,6 +82,10 @@ const pathOfMember = async () =>
 
 const newPriceList = () => ({ name: 'New', currency: 'USD', audience: 'all' });
 const createPriceList = async () => (await send('POST', '/v1/price-lists', newPriceList())(randomUUID())).body;
+const newDiscount = () => ({ name: 'New', code: randomUUID(), type: 'percentage', value: 5 });
+const createDiscount = async () => (await send('POST', '/v1/discounts', newDiscount())(randomUUID())).body;
+const newOption = () => ({ name: 'New', countries: ['US'], currency: 'USD', price: 5 });
+const createOption = async () => (await send('POST', '/v1/shipping-options', newOption())(randomUUID())).body;
 const newCustomer = () => ({ email: `${randomUUID()}@example.com`, name: 'Ada Lovelace' });
 const createCustomer = async () => (await send('POST', '/v1/customers', newCustomer())(randomUUID())).body;
 
@@ -176,6 +180,30 @@ const recordedInAuditLog: Record<string, Change> = {
   deletePriceList: {
     rows: ['price_list delete'],
     prepare: async () => send('DELETE', `/v1/price-lists/${(await createPriceList()).id}`),
+  },
+  createDiscount: {
+    rows: ['discount insert'],
+    prepare: async () => send('POST', '/v1/discounts', newDiscount()),
+  },
+  updateDiscount: {
+    rows: ['discount update'],
+    prepare: async () => send('PATCH', `/v1/discounts/${(await createDiscount()).id}`, { usageLimit: 5 }),
+  },
+  deleteDiscount: {
+    rows: ['discount update'],
+    prepare: async () => send('DELETE', `/v1/discounts/${(await createDiscount()).id}`),
+  },
+  createShippingOption: {
+    rows: ['shipping_option insert'],
+    prepare: async () => send('POST', '/v1/shipping-options', newOption()),
+  },
+  updateShippingOption: {
+    rows: ['shipping_option update'],
+    prepare: async () => send('PATCH', `/v1/shipping-options/${(await createOption()).id}`, { price: 6 }),
+  },
+  deleteShippingOption: {
+    rows: ['shipping_option delete'],
+    prepare: async () => send('DELETE', `/v1/shipping-options/${(await createOption()).id}`),
   },
   createCustomer: {
     rows: ['customer insert'],

@@ -30,6 +30,8 @@ const otherTenantInBody: Record<string, Expected> = {
   createProductGroup: success,
   createCollection: success,
   createPriceList: success,
+  createDiscount: success,
+  createShippingOption: success,
   createCustomer: success,
   importProducts: success,
   updateTenant: success,

@@ -8,7 +8,7 @@
 create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices}';
+  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key}';
   personal constant text[] := '{email,email_key,name,phone,addresses,metadata}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
@@ -67,6 +67,11 @@ create or replace trigger audit_price_lists after insert or update or delete on 
 -- The ids and the group alone: the log must hold no personal data, because it can never be erased.
 create or replace trigger audit_customers after insert or update or delete on orders.customers
   for each row execute function audit.record('customer', 'id');
+
+create or replace trigger audit_discounts after insert or update or delete on orders.discounts
+  for each row execute function audit.record('discount', 'id');
+create or replace trigger audit_shipping_options after insert or update or delete on orders.shipping_options
+  for each row execute function audit.record('shipping_option', 'id');
 
 -- On the ledger, not on the stock: the stock changes with every order.
 create or replace trigger audit_stock after insert on inventory.adjustments

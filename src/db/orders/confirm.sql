@@ -70,7 +70,9 @@ begin
     return jsonb_build_object('confirmed', false, 'reason', 'discount_gone', 'skus', '[]'::jsonb);
   end if;
   if not inventory.commit(order_id) then
-    perform orders.return_uses(array[order_id::text]);
+    if order_row.status = 'failed' then -- an order that is still `created` keeps its uses until it fails
+      perform orders.return_uses(array[order_id::text]);
+    end if;
     return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
   end if;
   perform orders.confirm_held_order(order_id);

@@ -77,6 +77,10 @@ declare
   amounts jsonb;
   fault text;
 begin
+  if input->>'pricing' = 'quoted' and jsonb_array_length(coalesce(nullif(input->'discountCodes', 'null'), '[]')) > 0 then
+    return jsonb_build_object('error', 'discount_invalid', 'detail', 'Quoted prices take no discount.', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/discountCodes', 'detail', 'must be left out: quoted prices take no discount')));
+  end if;
   amounts := orders.settle(
     (select jsonb_agg(i || jsonb_build_object('id', ord::text) order by ord) from jsonb_array_elements(items) with ordinality e(i, ord)),
     input || jsonb_build_object('shippingOptional', true, 'noDiscounts', input->>'pricing' is not distinct from 'quoted' or input ? 'campaignId')

@@ -206,7 +206,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   new_event_ids text[];
   ids text[];
-  failed_orders integer := 0;
+  failed_ids text[] := '{}';
   id text;
   traces jsonb;
 begin
@@ -220,11 +220,13 @@ begin
     from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
   foreach id in array ids loop
     perform platform.set_trace(traces->>id);
-    failed_orders := failed_orders + orders.fail_order(id, 'insufficient_inventory')::int;
+    if orders.fail_order(id, 'insufficient_inventory') then
+      failed_ids := failed_ids || id;
+    end if;
   end loop;
-  perform orders.return_uses(ids);
+  perform orders.return_uses(failed_ids);
   perform inventory.mark_orders_informed(ids);
-  return jsonb_build_object('failed', failed_orders);
+  return jsonb_build_object('failed', cardinality(failed_ids));
 end
 $$;
 

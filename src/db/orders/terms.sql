@@ -62,57 +62,76 @@ language sql immutable as $$
   select encode(sha256(convert_to(coalesce('email ' || lower(email), 'id ' || customer_id), 'UTF8')), 'hex')
 $$;
 
+-- Whether an amount has no more decimals than its currency. Null if there is no amount or no currency.
+create or replace function orders.fits_currency(amount numeric, currency varchar) returns boolean
+language sql immutable as $$
+  select scale(trim_scale(amount)) <= platform.currency_decimals(currency)
+$$;
+
+-- Why a discount does not apply, as a sentence. `code`: as the buyer wrote it.
+create or replace function orders.discount_refusal(fault text, code text, d orders.discounts) returns text
+language sql immutable as $$
+  select case fault
+    when 'unknown' then format('There is no discount with the code "%s".', code)
+    when 'not_started' then format('The discount "%s" has not started yet.', code)
+    when 'ended' then format('The discount "%s" has ended.', code)
+    when 'other_currency' then format('The discount "%s" is for orders in %s.', code, d.currency)
+    when 'subtotal_too_low' then format('The discount "%s" needs items for %s %s or more.', code,
+      round(d.min_subtotal, platform.currency_decimals(d.currency)), d.currency)
+    when 'no_item' then format('The discount "%s" applies to none of these items.', code)
+    when 'used_up' then format('The discount "%s" has been used up.', code)
+    when 'used_by_customer' then format('You have used the discount "%s" already.', code) end
+$$;
+
 -- The discounts that apply to these lines now, and the codes that do not: {discounts: [as in orders.totals], invalid:
--- [{code, reason, detail}]}. `lines`: [{id, sku, collections}]. `customer_key`: null while it is not known. A use is
--- counted when the order is placed (orders.take_uses), so this only says what would be refused now.
+-- [{code, index, reason, detail}]}. `lines`: [{id, sku, collections}]. `customer_key`: null while it is not known. A use
+-- is counted when the order is placed (orders.take_uses), so this only says what would be refused now.
 create or replace function orders.find_discounts(codes text[], lines jsonb, currency text, subtotal numeric,
   customer_key text) returns jsonb
 language sql stable as $$
   with wanted as (
     select upper(c.code) as key, min(c.code) as code, min(c.ord) as ord
     from unnest(codes) with ordinality c(code, ord) group by upper(c.code)
+  ), candidate as (
+    select a as discount, null as key from orders.discounts a
+    where a.tenant_id = (select platform.tenant()) and a.code is null and a.deleted_at is null
+    union all
+    select b.discount, w.key from wanted w
+    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each code
+      select c as discount from orders.discounts c
+      where c.tenant_id = (select platform.tenant()) and c.code_key = w.key and c.code is not null
+        and c.deleted_at is null limit 1
+    ) b
   ), found as (
-    select d.*, w.ord,
+    select c.discount as d, c.key, e.lines,
       case
-        when d.starts_at > platform.clock() then 'not_started'
-        when d.ends_at <= platform.clock() then 'ended'
-        when d.currency <> find_discounts.currency then 'other_currency'
-        when d.min_subtotal > find_discounts.subtotal then 'subtotal_too_low'
-        when (d.skus is not null or d.collections is not null) and e.lines is null then 'no_item'
-        when d.usage_limit <= (select c.used from orders.discount_counters c where c.discount_id = d.id) then 'used_up'
-        when d.per_customer_limit <= (select c.used from orders.discount_customers c
-          where c.discount_id = d.id and c.customer_key = find_discounts.customer_key) then 'used_by_customer'
-      end as fault, e.lines as line_ids
-    from (
-      select a.* from orders.discounts a
-      where a.tenant_id = (select platform.tenant()) and a.code is null and a.deleted_at is null
-      union all
-      select b.* from wanted w join orders.discounts b
-        on b.tenant_id = (select platform.tenant()) and b.code_key = w.key and b.deleted_at is null
-    ) d
-    left join wanted w on w.key = d.code_key
+        when (c.discount).starts_at > platform.clock() then 'not_started'
+        when (c.discount).ends_at <= platform.clock() then 'ended'
+        when (c.discount).currency <> find_discounts.currency then 'other_currency'
+        when (c.discount).min_subtotal > find_discounts.subtotal then 'subtotal_too_low'
+        when ((c.discount).skus is not null or (c.discount).collections is not null) and e.lines is null then 'no_item'
+        when (c.discount).usage_limit <= (select n.used from orders.discount_counters n
+          where n.discount_id = (c.discount).id) then 'used_up'
+        when (c.discount).per_customer_limit <= (select n.used from orders.discount_customers n
+          where n.discount_id = (c.discount).id and n.customer_key = find_discounts.customer_key) then 'used_by_customer'
+      end as fault
+    from candidate c
     left join lateral (
       select jsonb_agg(l->>'id') as lines from jsonb_array_elements(find_discounts.lines) l
-      where (d.skus is not null or d.collections is not null)
-        and (l->>'sku' = any(d.skus) or array(select jsonb_array_elements_text(l->'collections'))::varchar[] && d.collections)
-    ) e on true
+      where (c.discount).skus is not null and l->>'sku' = any((c.discount).skus)
+        or (c.discount).collections is not null
+          and array(select jsonb_array_elements_text(l->'collections'))::varchar[] && (c.discount).collections
+    ) e on (c.discount).skus is not null or (c.discount).collections is not null
   )
   select jsonb_build_object(
-    'discounts', coalesce((select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'code', f.code,
-        'name', f.name, 'type', f.type, 'value', f.value, 'combinable', f.combinable, 'lines', f.line_ids)) order by f.id)
+    'discounts', coalesce((select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', (f.d).id, 'code', (f.d).code,
+        'name', (f.d).name, 'type', (f.d).type, 'value', (f.d).value, 'combinable', (f.d).combinable,
+        'lines', f.lines)) order by (f.d).id)
       from found f where f.fault is null), '[]'),
     'invalid', coalesce((select jsonb_agg(jsonb_build_object('code', w.code, 'index', w.ord - 1,
-        'reason', coalesce(f.fault, 'unknown'), 'detail', case coalesce(f.fault, 'unknown')
-          when 'unknown' then format('There is no discount with the code "%s".', w.code)
-          when 'not_started' then format('The discount "%s" has not started yet.', w.code)
-          when 'ended' then format('The discount "%s" has ended.', w.code)
-          when 'other_currency' then format('The discount "%s" is for orders in %s.', w.code, f.currency)
-          when 'subtotal_too_low' then format('The discount "%s" needs items for %s %s or more.', w.code,
-            round(f.min_subtotal, platform.currency_decimals(f.currency)), f.currency)
-          when 'no_item' then format('The discount "%s" applies to none of these items.', w.code)
-          when 'used_up' then format('The discount "%s" has been used up.', w.code)
-          else format('You have used the discount "%s" already.', w.code) end) order by w.ord)
-      from wanted w left join found f on f.code_key = w.key where f.id is null or f.fault is not null), '[]'))
+        'reason', coalesce(f.fault, 'unknown'),
+        'detail', orders.discount_refusal(coalesce(f.fault, 'unknown'), w.code, f.d)) order by w.ord)
+      from wanted w left join found f on f.key = w.key where f.key is null or f.fault is not null), '[]'))
 $$;
 
 -- Whether a tenant's orders may have more than the prices of their lines. Part of the statement that prices an order.

@@ -1,22 +1,10 @@
 import * as z from 'zod';
-import {
-  address,
-  currency,
-  email,
-  id,
-  metadata,
-  money,
-  reference,
-  sku,
-  text,
-  time,
-  whole,
-  word,
-} from '../../base/fields.ts';
+import { address, currency, email, id, metadata, money, reference, sku, text, time, whole } from '../../base/fields.ts';
 import { productOf } from '../../base/money.ts';
 import type { Line, OrderRow } from '../../db/orders/queries.ts';
 import { payment, toPayment } from '../payments.ts';
 import { shipment } from '../shipping.ts';
+import { discountCode } from './discounts.ts';
 import { orderNumber } from './number.ts';
 
 export const orderStatus = z.enum(['created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded']);
@@ -110,7 +98,7 @@ export const order = z
 export type Order = z.infer<typeof order>;
 
 /** Codes of discounts. They ignore case. */
-export const discountCodes = z.array(word(64)).max(10);
+export const discountCodes = z.array(discountCode).max(10);
 
 export const newOrder = z.strictObject({
   customerId: reference,
