@@ -33,6 +33,7 @@ import { products } from './routes/products.ts';
 import { shipments } from './routes/shipments.ts';
 import { shippingOptions } from './routes/shipping-options.ts';
 import { storefront } from './routes/storefront.ts';
+import { taxRates } from './routes/tax-rates.ts';
 import { tenant } from './routes/tenants.ts';
 import { webhooks } from './routes/webhooks.ts';
 
@@ -60,6 +61,7 @@ app.route('/v1/product-groups', productGroups);
 app.route('/v1/collections', collections);
 app.route('/v1/products', prices);
 app.route('/v1/price-lists', priceLists);
+app.route('/v1/tax-rates', taxRates);
 app.route('/v1/customers', customers);
 app.route('/v1/discounts', discounts);
 app.route('/v1/shipping-options', shippingOptions);

@@ -1,4 +1,11 @@
-import { sampleCampaign, sampleCustomer, sampleImage, sampleOrder, sampleProduct } from '../../src/routes/examples.ts';
+import {
+  sampleCampaign,
+  sampleCustomer,
+  sampleImage,
+  sampleOrder,
+  sampleProduct,
+  sampleTaxRate,
+} from '../../src/routes/examples.ts';
 import { type CurlExtra, curlExtras } from './curl-extras.ts';
 import { sampleFile } from './literals.ts';
 import type { Parameter, ResolvedOperation } from './openapi.ts';
@@ -11,6 +18,7 @@ const idVariables: Record<string, string> = {
   '/v1/price-lists': 'PRICE_LIST_ID',
   '/v1/discounts': 'DISCOUNT_ID',
   '/v1/shipping-options': 'SHIPPING_OPTION_ID',
+  '/v1/tax-rates': 'TAX_RATE_ID',
   '/v1/customers': 'CUSTOMER_ID',
   '/v1/carts': 'CART_ID',
   '/v1/orders': 'ORDER_ID',
@@ -27,6 +35,7 @@ const shellExpressions: Record<string, string> = {
   [sampleProduct.id]: '$PRODUCT_ID',
   [sampleImage.id]: '$IMAGE_ID',
   [sampleOrder.id]: '$ORDER_ID',
+  [sampleTaxRate.category]: 'books-$(uuid)',
   [sampleCustomer.email]: '$(uuid)@example.com',
   [sampleCampaign.startTime]: '$(at 0)',
   [sampleCampaign.endTime]: '$(at 72)',

@@ -12,6 +12,7 @@ import {
   sampleProductGroup,
   sampleShipment,
   sampleShippingOption,
+  sampleTaxRate,
 } from '../../src/routes/examples.ts';
 import type { Content, OpenApi, Operation, Parameter, Samples } from './openapi.ts';
 
@@ -179,6 +180,7 @@ const ids: Record<string, string> = {
   '/v1/price-lists': samplePriceList.id,
   '/v1/discounts': sampleDiscount.id,
   '/v1/shipping-options': sampleShippingOption.id,
+  '/v1/tax-rates': sampleTaxRate.id,
   '/v1/customers': sampleCustomer.id,
   '/v1/carts': sampleCart.id,
   '/v1/orders': sampleOrder.id,
@@ -196,6 +198,7 @@ export const samples: Samples = {
     '/v1/price-lists?limit=1': { id: samplePriceList.id },
     '/v1/discounts?limit=1': { id: sampleDiscount.id },
     '/v1/shipping-options?limit=1': { id: sampleShippingOption.id },
+    '/v1/tax-rates?limit=1': { id: sampleTaxRate.id },
     '/v1/customers?limit=1': { id: sampleCustomer.id },
     '/v1/orders?limit=100': { id: sampleOrder.id, 'payment.id': samplePayment.id, 'shipment.id': sampleShipment.id },
     '/v1/campaigns?limit=1': { id: sampleCampaign.id },

@@ -155,6 +155,17 @@ export const samplePrice = {
   ],
 };
 
+export const sampleTaxRate = {
+  id: '019ab3f0-6e3a-7a4c-9c53-4f5b6d7e8f90',
+  name: 'VAT, reduced',
+  country: 'DE',
+  region: null,
+  category: 'books',
+  rate: 7,
+  createdAt: '2026-01-31T12:00:00.000Z',
+  updatedAt: '2026-01-31T12:00:00.000Z',
+};
+
 export const sampleCustomer = {
   id: '019ab3f0-7e30-7f4c-9b32-5d3e7c901f43',
   email: 'ada@example.com',

@@ -123,6 +123,9 @@ async function createFixture(store: Store) {
       await create('/v1/shipping-options', { name: 'S', countries: ['US'], currency: 'USD', price: 5 }),
     );
   }
+  const newRate = (category: string) => ({ name: 'VAT', country: 'ZW', category: `${sku}-${category}`, rate: 15 });
+  const { body: taxRate } = await store.send('POST', '/v1/tax-rates', newRate('a'));
+  const { body: doomedRate } = await store.send('POST', '/v1/tax-rates', newRate('b'));
   const { body: customer } = await store.send('POST', '/v1/customers', { email: `${sku}@example.com` });
   const { body: doomedCustomer } = await store.send('POST', '/v1/customers', { email: `${sku}-2@example.com` });
   const deadLetter = randomUUID();
@@ -155,6 +158,8 @@ async function createFixture(store: Store) {
     doomedList,
     discounts,
     shippingOptions,
+    taxRate,
+    doomedRate,
     customer,
     doomedCustomer,
   };
@@ -181,6 +186,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     customers: id === 'eraseCustomer' ? fixture.doomedCustomer.id : fixture.customer.id,
     discounts: fixture.discounts[id === 'deleteDiscount' ? 1 : 0],
     'shipping-options': fixture.shippingOptions[id === 'deleteShippingOption' ? 1 : 0],
+    'tax-rates': id === 'deleteTaxRate' ? fixture.doomedRate.id : fixture.taxRate.id,
     orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,
@@ -209,6 +215,7 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     endTime: fixture.campaign.endTime,
     ...(id === 'arrangeProductImages' ? { images: [{ id: fixture.pictured[0]?.image.id }] } : {}),
     ...(id === 'createRefund' ? { amount: 1 } : {}),
+    ...(id === 'createTaxRate' ? { category: randomUUID() } : {}), // a rate for one exists once
     ...(id === 'createKey' ? { scopes: ['keys:write'] } : {}), // all that a key with only the declared scope can grant
   };
   const replaceIds = (value: unknown): unknown => {

@@ -86,6 +86,9 @@ const newDiscount = () => ({ name: 'New', code: randomUUID(), type: 'percentage'
 const createDiscount = async () => (await send('POST', '/v1/discounts', newDiscount())(randomUUID())).body;
 const newOption = () => ({ name: 'New', countries: ['US'], currency: 'USD', price: 5 });
 const createOption = async () => (await send('POST', '/v1/shipping-options', newOption())(randomUUID())).body;
+let rateCount = 0;
+const newTaxRate = () => ({ name: 'VAT', country: 'FR', category: `c-${++rateCount}`, rate: 20 });
+const createTaxRate = async () => (await send('POST', '/v1/tax-rates', newTaxRate())(randomUUID())).body;
 const newCustomer = () => ({ email: `${randomUUID()}@example.com`, name: 'Ada Lovelace' });
 const createCustomer = async () => (await send('POST', '/v1/customers', newCustomer())(randomUUID())).body;
 
@@ -204,6 +207,18 @@ const recordedInAuditLog: Record<string, Change> = {
   deleteShippingOption: {
     rows: ['shipping_option delete'],
     prepare: async () => send('DELETE', `/v1/shipping-options/${(await createOption()).id}`),
+  },
+  createTaxRate: {
+    rows: ['tax_rate insert'],
+    prepare: async () => send('POST', '/v1/tax-rates', newTaxRate()),
+  },
+  updateTaxRate: {
+    rows: ['tax_rate update'],
+    prepare: async () => send('PATCH', `/v1/tax-rates/${(await createTaxRate()).id}`, { rate: 5.5 }),
+  },
+  deleteTaxRate: {
+    rows: ['tax_rate delete'],
+    prepare: async () => send('DELETE', `/v1/tax-rates/${(await createTaxRate()).id}`),
   },
   createCustomer: {
     rows: ['customer insert'],

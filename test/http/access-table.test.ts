@@ -32,6 +32,7 @@ const otherTenantInBody: Record<string, Expected> = {
   createPriceList: success,
   createDiscount: success,
   createShippingOption: success,
+  createTaxRate: success,
   createCustomer: success,
   importProducts: success,
   updateTenant: success,

@@ -9,7 +9,7 @@ create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key}';
-  personal constant text[] := '{email,email_key,name,phone,addresses,metadata}';
+  personal constant text[] := '{email,email_key,name,phone,addresses,metadata,vat_number}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
@@ -63,6 +63,9 @@ create or replace trigger audit_collections after insert or update or delete on 
 
 create or replace trigger audit_price_lists after insert or update or delete on catalog.price_lists
   for each row execute function audit.record('price_list', 'id');
+
+create or replace trigger audit_tax_rates after insert or update or delete on orders.tax_rates
+  for each row execute function audit.record('tax_rate', 'id');
 
 -- The ids and the group alone: the log must hold no personal data, because it can never be erased.
 create or replace trigger audit_customers after insert or update or delete on orders.customers

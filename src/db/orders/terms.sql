@@ -9,10 +9,10 @@ language sql immutable as $$
     'AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK', ' '))
 $$;
 
--- A region as a rate names it: the part of ISO 3166-2 after the country (CA of US-CA).
-create or replace function orders.region_of(address jsonb) returns text
+-- A region as a rate names it: the part of ISO 3166-2 after the country (CA of US-CA, us-ca or ca).
+create or replace function orders.region_code(region text, country text) returns text
 language sql immutable as $$
-  select upper(regexp_replace(address->>'state', '^' || (address->>'country') || '-', '', 'i'))
+  select upper(regexp_replace(region, '^' || country || '-', '', 'i'))
 $$;
 
 -- The tax rates for an address, {rates: [{name, rate}], places: {category: position}}: the most specific rate of each
@@ -26,7 +26,7 @@ language sql stable as $$
     cross join lateral (
       select t.id, t.name, t.rate from orders.tax_rates t
       where t.tenant_id = (select platform.tenant()) and t.country = address->>'country'
-        and (t.region is null or t.region = orders.region_of(address)) and (t.category is null or t.category = c.category)
+        and (t.region is null or t.region = orders.region_code(address->>'state', address->>'country')) and (t.category is null or t.category = c.category)
       order by t.region is not null desc, t.category is not null desc limit 1
     ) r
   ), numbered as (
