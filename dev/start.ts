@@ -11,8 +11,8 @@ import { Progress } from './support/progress.ts';
 
 const help = `npm start [-- --reset] [-- --quiet]
 
-Starts FusionCommerce on this machine: a real PostgreSQL, emulators of Neon's HTTP protocol, Kafka REST and Stripe, and
-the Worker with its queues and crons. Press Ctrl-C to stop everything. The data are kept for the next start.
+Starts FusionCommerce on this machine: a real PostgreSQL, emulators of Neon's HTTP protocol, Kafka REST, Stripe
+and VIES, and the Worker with its queues and crons. Press Ctrl-C to stop everything. The data are kept for the next start.
 
   --reset   delete the data of earlier starts first
   --quiet   do not print the Worker's log; it is always written to logs/worker.log in the data folder, as JSON lines
@@ -22,6 +22,7 @@ Environment variables; they can also be set in the file .dev.vars:
 
   Ports, with their defaults:
   PORT 8787 (the API)   POSTGRES_PORT 54329   NEON_PORT 4444   KAFKA_PORT 8082   STRIPE_PORT 12111
+  VIES_PORT 8445
 
   CELLS                      how many cells: 2 adds the cell c2, another database of the same PostgreSQL; default: 1
   DATA_DIR                   the data folder; default: .data in this repository
@@ -31,6 +32,7 @@ Environment variables; they can also be set in the file .dev.vars:
   NEON_HTTP_URL              your endpoint for Neon's HTTP protocol
   KAFKA_REST_URL             your Kafka; also set KAFKA_REST_USERNAME, KAFKA_REST_PASSWORD and KAFKA_REST_DIALECT
   STRIPE_SECRET_KEY          your Stripe account; also set STRIPE_WEBHOOK_SECRET
+  VIES_URL                   the VIES to ask about VAT numbers; replaces the emulator
 
 The Worker's other variables (RESERVATION_TTL_SECONDS, a carrier's key, …) are passed to it. The README lists them.`;
 
@@ -124,13 +126,13 @@ function onSignals(endNow: () => void, isEnding: () => boolean): void {
 
 /** The part whose code threw the error. */
 function partOf(error: Error): string {
-  const file = /\/dev\/(kafka|stripe|neon)\//.exec(error.stack ?? '')?.[1];
-  return { kafka: 'Kafka REST', stripe: 'Stripe', neon: 'Neon HTTP' }[file ?? ''] ?? 'npm start';
+  const file = /\/dev\/(kafka|stripe|neon|vies)\//.exec(error.stack ?? '')?.[1];
+  return { kafka: 'Kafka REST', stripe: 'Stripe', neon: 'Neon HTTP', vies: 'VIES' }[file ?? ''] ?? 'npm start';
 }
 
 /** The text printed when everything runs: addresses, keys, and a command that places an order. */
 function describePlatform(settings: StartSettings, platform: Platform): string {
-  const { api, databaseUrl, neonUrl, kafkaUrl, stripeUrl, seeded, cells } = platform;
+  const { api, databaseUrl, neonUrl, kafkaUrl, stripeUrl, viesUrl, seeded, cells } = platform;
   const rows = [
     ['API', `${api}   reference: ${api}/docs`],
     ...(databaseUrl && settings.database.kind === 'embedded' ? [['DATABASE_URL', databaseUrl]] : []),
@@ -143,6 +145,7 @@ function describePlatform(settings: StartSettings, platform: Platform): string {
     ...(stripeUrl && seeded
       ? [['', `tenant acme: account ${acmeStripeAccount}, webhook secret whsec_dev_connect`]]
       : []),
+    ['VIES', viesUrl ?? `the one at ${settings.variables.VIES_URL}`],
     ['Data folder', settings.dir],
     ...(settings.variables.ALLOW_LOOPBACK_URLS === undefined
       ? [['Images', 'may be fetched from this machine, over http too (ALLOW_LOOPBACK_URLS=true)']]

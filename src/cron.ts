@@ -18,6 +18,7 @@ import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
 import { applyMissedEvents, noteFailedRow, recheckRecentEvents } from './domain/stripe-events.ts';
+import { requestLostVatChecks } from './domain/tax/vat-checks.ts';
 import { voidLabels } from './domain/voids.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { consumeKafka } from './events/external-events.ts';
@@ -140,6 +141,11 @@ const remindLabelsJob: Job = {
   run: (context) => remindLabels(context),
 };
 
+const checkVatJob: Job = {
+  name: 'check-vat',
+  run: (context) => requestLostVatChecks(context),
+};
+
 const voidLabelsJob: Job = {
   name: 'void-labels',
   run: (context) => voidLabels(context),
@@ -183,6 +189,7 @@ const schedule: Record<string, { cell: Job[]; shared: Job[] }> = {
       decideHoldsJob,
       campaignsJob,
       remindLabelsJob,
+      checkVatJob,
       voidLabelsJob,
       expireCartsJob,
       relayJob,

@@ -16,6 +16,7 @@ const layers = [
   'src/context.ts',
   'src/events/kafka/consume/',
   'src/stripe/',
+  'src/vies/',
   'src/domain/',
   'src/events/',
   'src/http/',

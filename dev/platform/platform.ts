@@ -10,6 +10,7 @@ import { migrate } from '../postgres/migrate.ts';
 import { type Postgres, startPostgres } from '../postgres/server.ts';
 import { startStripe } from '../stripe/server.ts';
 import type { Progress } from '../support/progress.ts';
+import { startVies } from '../vies/server.ts';
 import { cellVariables, type LocalCell, prepareCells } from './cells.ts';
 import { readCrons, startClock } from './clock.ts';
 import { foldersOf, recordChild } from './data-folder.ts';
@@ -25,6 +26,7 @@ export type Platform = {
   neonUrl: string | undefined;
   kafkaUrl: string | undefined;
   stripeUrl: string | undefined;
+  viesUrl: string | undefined;
   /** The cells beside the default cell that were created here. */
   cells: LocalCell[];
   /** Whether the development keys and products are in the database. */
@@ -135,6 +137,17 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
       STRIPE_API_URL: stripe.url,
     });
   }
+  let viesUrl: string | undefined;
+  if (settings.emulateVies) {
+    const vies = await callbacks.progress.step(
+      'VIES',
+      () => startVies({ port: ports.vies.port }),
+      ({ url }) => `${url}, emulator: asks no member state about VAT numbers`,
+    );
+    callbacks.onPartStarted('VIES', vies.close);
+    viesUrl = vies.url;
+    workerVariables.VIES_URL = vies.url;
+  }
   callbacks.throwIfStopped();
 
   const worker = await startWorker({
@@ -169,7 +182,7 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
       .catch((error: Error) => callbacks.onWorkerLine(`the cron ${cron} failed: ${error.message}`));
   });
   callbacks.onPartStarted('Crons', async () => stopClock());
-  return { api: worker.url, databaseUrl: ownerUrl, neonUrl, kafkaUrl, stripeUrl, cells, seeded };
+  return { api: worker.url, databaseUrl: ownerUrl, neonUrl, kafkaUrl, stripeUrl, viesUrl, cells, seeded };
 }
 
 type PreparedDatabase = {

@@ -21,13 +21,15 @@ export type DatabaseSettings =
 export type StartSettings = {
   /** The data folder. */
   dir: string;
-  ports: { api: Port; postgres: Port; neon: Port; kafka: Port; stripe: Port };
+  ports: { api: Port; postgres: Port; neon: Port; kafka: Port; stripe: Port; vies: Port };
   database: DatabaseSettings;
   /** The names of the cells to create beside the default cell. */
   cells: string[];
   /** False if the user's variables name another Kafka, or a Stripe account. */
   emulateKafka: boolean;
   emulateStripe: boolean;
+  /** False if the user's variables name the address of VIES. */
+  emulateVies: boolean;
   /** The Worker's variables that the user set, in the environment or in .dev.vars. */
   variables: Record<string, string>;
 };
@@ -38,7 +40,7 @@ export const repository = resolve(import.meta.dirname, '..', '..');
 
 /** The environment variables that are passed to the Worker. All variables of .dev.vars are. */
 const workerVariable =
-  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|TENANT_SECRETS_KEY$|RESERVATION_|DATABASE_(DEADLINE_MS$|JOB_SECRET(_|$)|URL_(?!UNPOOLED$))|JOIN_|ALLOW_LOOPBACK_URLS$|CAMPAIGN_|LIVE_|NEON_HTTP_URL(_|$))/;
+  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|TENANT_SECRETS_KEY$|RESERVATION_|DATABASE_(DEADLINE_MS$|JOB_SECRET(_|$)|URL_(?!UNPOOLED$))|JOIN_|ALLOW_LOOPBACK_URLS$|CAMPAIGN_|LIVE_|VIES_URL$|NEON_HTTP_URL(_|$))/;
 
 /** The variables of .dev.vars, a file that only the user writes. Empty if there is no such file. */
 export function readDevVars(path = resolve(repository, '.dev.vars')): Environment {
@@ -73,23 +75,26 @@ export function readSettings(environment: Environment, devVars: Environment = {}
       neon: port('NEON_PORT', 'Neon HTTP', 4444),
       kafka: port('KAFKA_PORT', 'Kafka REST', 8082),
       stripe: port('STRIPE_PORT', 'Stripe', 12111),
+      vies: port('VIES_PORT', 'VIES', 8445),
     },
     database,
     cells: readCells(given, database),
     emulateKafka: variables.KAFKA_REST_URL === undefined,
     emulateStripe: variables.STRIPE_SECRET_KEY === undefined,
+    emulateVies: variables.VIES_URL === undefined,
     variables,
   };
 }
 
 /** The ports of the parts that will be started. */
-export function portsInUse({ ports, database, emulateKafka, emulateStripe }: StartSettings): Port[] {
+export function portsInUse({ ports, database, emulateKafka, emulateStripe, emulateVies }: StartSettings): Port[] {
   return [
     ports.api,
     ...(database.kind === 'embedded' ? [ports.postgres] : []),
     ...(database.kind === 'embedded' || database.needsBridge ? [ports.neon] : []),
     ...(emulateKafka ? [ports.kafka] : []),
     ...(emulateStripe ? [ports.stripe] : []),
+    ...(emulateVies ? [ports.vies] : []),
   ];
 }
 

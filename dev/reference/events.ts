@@ -23,6 +23,7 @@ const topicDescriptions: Record<string, string> = {
   'customer.erased': 'The personal data of a customer was erased.',
   'product.image.requested': 'An import names the URL of an image that its product does not have yet.',
   'product.image.deleted': 'An image was deleted. Its file is deleted next.',
+  'customer.vat.requested': 'A customer has a new VAT number. VIES will be asked about it next.',
   'group-commerce.campaign.created': 'A campaign was created.',
   'group-commerce.campaign.joined': 'A buyer joined a campaign.',
   'group-commerce.campaign.left': 'A buyer left a campaign, or lost their place in it.',

@@ -41,6 +41,8 @@ const consumers: Record<Service, Consumer> = {
 
 /** The services whose messages call other systems: Stripe, and the servers of images. Each tenant has its share of them. */
 const servicesWithShares: ReadonlySet<Service> = new Set(['catalog', 'payments']);
+/** The topics of other services whose messages call other systems: VIES. */
+const topicsWithShares: ReadonlySet<string> = new Set(['customer.vat.requested']);
 
 /** `fusioncommerce-<queue>`, or its dead-letter queue `fusioncommerce-<queue>-dlq`. */
 const queueName = /^fusioncommerce-([\w-]+?)(-dlq)?$/;
@@ -61,13 +63,14 @@ function reasonOf(error: unknown): string {
     .join(' ');
 }
 
-type Failure = { reason: string; permanent: boolean };
+type Failure = { reason: string; permanent: boolean; isRequestedAgain?: boolean };
 
-/** Handles a message that was not applied: delays it, or stores it as a dead letter. */
+/** Handles a message that was not applied: delays it, stores it as a dead letter, or leaves it to the cron. */
 async function retryOrStore(settings: Settings, service: Service, delivery: Delivery, failure: Failure): Promise<void> {
   const { attempts } = delivery;
   if (failure.permanent) await storeDeadLetters(settings, service, [delivery], failure.reason);
   else if (attempts < maxDeliveries) delivery.retry({ delaySeconds: delaySeconds(attempts) });
+  else if (failure.isRequestedAgain) delivery.ack();
   else {
     const reason = `Not applied after ${attempts} deliveries from the queue: ${failure.reason}`;
     await storeDeadLetters(settings, service, [delivery], reason);
@@ -143,17 +146,15 @@ async function applyInCell(env: Bindings, queue: QueueName, batch: Batch, delive
     for (const group of Map.groupBy(ofTenant, ({ body }) => body.type).values()) await apply(batch, group);
   };
   const byTenant = [...Map.groupBy(deliveries, ({ body }) => body.tenantid).values()];
-  if (!servicesWithShares.has(batch.service)) {
-    for (const ofTenant of byTenant) await applyByTopic(ofTenant);
-    return;
-  }
-  // Each message waits for another system, so tenants are processed in parallel, each within its share.
+  const hasShare = ({ body }: Delivery) => servicesWithShares.has(batch.service) || topicsWithShares.has(body.type);
+  // The messages with shares wait for another system, so tenants are processed in parallel, each within its share.
   const nameOf = ({ body }: Delivery) => qualifyTenant(body.tenantid, cellOf(body));
-  await Promise.all(
-    byTenant.map(([first, ...others]) =>
-      first ? workOnShare(env, queue, nameOf(first), [first, ...others], applyByTopic) : undefined,
-    ),
-  );
+  const waiting = byTenant.map((ofTenant) => {
+    const [first, ...others] = ofTenant.filter(hasShare);
+    return first ? workOnShare(env, queue, nameOf(first), [first, ...others], applyByTopic) : undefined;
+  });
+  for (const ofTenant of byTenant) await applyByTopic(ofTenant.filter((delivery) => !hasShare(delivery)));
+  await Promise.all(waiting);
 }
 
 /**

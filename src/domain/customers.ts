@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
 import { address, email, id, metadata, reference, text, time } from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
+import { normalizeVatNumber, vatNumberFault } from '../base/vat.ts';
 import type { Context } from '../context.ts';
 import { type CustomerFilter, type CustomerRow, customerById, customerPage } from '../db/orders/customers.ts';
 import { runWrite } from './refusals.ts';
@@ -17,6 +18,10 @@ export const customer = z
     addresses: z.array(savedAddress),
     group: z.string().nullable().meta({ description: 'The price lists of this group apply' }),
     metadata,
+    vatNumber: z.string().nullable(),
+    vatStatus: z.enum(['pending', 'valid', 'invalid']).nullable().meta({
+      description: 'What VIES says about the number. `pending` until it has answered; null without a number',
+    }),
     createdAt: time,
     updatedAt: time,
   })
@@ -42,6 +47,20 @@ const addresses = z
     }
   });
 
+const vatNumber = z
+  .string()
+  .max(40, { abort: true })
+  .overwrite(normalizeVatNumber)
+  .superRefine((number, check) => {
+    const fault = vatNumberFault(number);
+    if (fault !== undefined) check.addIssue({ code: 'custom', message: fault });
+  })
+  .meta({
+    description:
+      'A VAT number of the European Union with its country code. Spaces, dots and hyphens are removed. null removes it',
+    examples: ['DE136695976'],
+  });
+
 const fields = {
   email,
   name: text(200).nullable().optional(),
@@ -49,6 +68,7 @@ const fields = {
   addresses: addresses.optional(),
   group: reference.nullable().optional(),
   metadata: metadata.optional(),
+  vatNumber: vatNumber.nullable().optional(),
 };
 
 export const newCustomer = z.strictObject(fields);
@@ -68,6 +88,8 @@ const toCustomer = (row: CustomerRow): Customer => ({
   addresses: row.addresses as Customer['addresses'],
   group: row.group,
   metadata: row.metadata,
+  vatNumber: row.vatNumber,
+  vatStatus: row.vatStatus,
   createdAt: row.createdAt,
   updatedAt: row.updatedAt,
 });

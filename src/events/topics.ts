@@ -106,6 +106,13 @@ export const topics: Record<string, Topic> = {
     }),
   ),
   'product.image.deleted': imageTopic(z.object({ productId: id, imageId: id, path: z.string() })),
+  'customer.vat.requested': {
+    retentionDays: 7,
+    partitions: 6,
+    key: 'customerId',
+    payload: z.object({ customerId: id }),
+    consumers: ['orders'],
+  },
   'group-commerce.campaign.created': campaignTopic(30, campaign),
   'group-commerce.campaign.joined': campaignTopic(7, participation, ['payments'], 'campaign.id'),
   'group-commerce.campaign.left': campaignTopic(7, participation.extend({ reason: z.string() }), [], 'campaign.id'),

@@ -184,6 +184,8 @@ export const sampleCustomer = {
   ],
   group: 'wholesale',
   metadata: {},
+  vatNumber: null,
+  vatStatus: null,
   createdAt: '2026-01-31T12:00:00.000Z',
   updatedAt: '2026-01-31T12:00:00.000Z',
 };

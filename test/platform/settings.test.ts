@@ -13,6 +13,7 @@ test('without variables all parts start on their default ports', () => {
     'NEON_PORT 4444',
     'KAFKA_PORT 8082',
     'STRIPE_PORT 12111',
+    'VIES_PORT 8445',
   ]);
 });
 
@@ -29,6 +30,7 @@ test.each<[string, Record<string, string>, string[]]>([
   ],
   ['Kafka', { KAFKA_REST_URL: 'https://kafka.example' }, ['KAFKA_PORT']],
   ['Stripe', { STRIPE_SECRET_KEY: 'sk_test_1' }, ['STRIPE_PORT']],
+  ['VIES', { VIES_URL: 'https://vies.example' }, ['VIES_PORT']],
 ])('if the user names %s, the local one does not start', (_name, environment, missing) => {
   const remaining = portNames({}).filter((line) => !missing.some((variable) => line.startsWith(`${variable} `)));
   expect(portNames(environment)).toEqual(remaining);

@@ -19,6 +19,7 @@ import { type Kafka, startKafka } from '../../dev/kafka/server.ts';
 import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../../dev/neon/bridge.ts';
 import { prepareLocalJobs } from '../../dev/postgres/job-secrets.ts';
 import { type StripeEmulator, type StripeOptions, startStripe } from '../../dev/stripe/server.ts';
+import { startVies, type ViesEmulator } from '../../dev/vies/server.ts';
 import { scopes } from '../../src/base/api-keys.ts';
 import { topics } from '../../src/events/topics.ts';
 import { template } from './global-setup.ts';
@@ -119,6 +120,7 @@ export type Store = {
   kafka: Kafka;
   /** The Stripe emulator, which sends its webhooks to the store. */
   stripe: StripeEmulator;
+  vies: ViesEmulator;
   /** A secret key of the tenant `default`. */
   key: string;
   /** Sends JSON with the store’s key. Every POST gets a new Idempotency-Key unless one is given (null: none). */
@@ -211,6 +213,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     asyncMs: 50,
     ...options.stripe,
   });
+  const vies = await startVies({ port: 0 });
   // The bundle is built already, so the running Worker gets no bundling rules.
   const { modulesRules: _rules, ...workerOptions } = unstable_getMiniflareWorkerOptions('wrangler.toml').workerOptions;
   let output = '';
@@ -239,6 +242,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       STRIPE_WEBHOOK_SECRET: 'whsec_dev',
       STRIPE_CONNECT_WEBHOOK_SECRET: 'whsec_dev_connect',
       STRIPE_API_URL: stripe.url,
+      VIES_URL: vies.url,
       ...options.variables,
     },
     ratelimits: {
@@ -293,6 +297,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     bridge,
     kafka,
     stripe,
+    vies,
     key,
     send,
     async cron(expression = '* * * * *', at = new Date()) {
@@ -322,6 +327,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       await bridge.close();
       await kafka.close();
       await stripe.close();
+      await vies.close();
       for (const each of [database, ...Object.values(cells).map((cell) => cell.database)]) await each.drop();
       await rm(dir, { recursive: true, force: true });
     },

@@ -19,6 +19,8 @@ export type CustomerRow = {
   addresses: ({ id: string } & Record<string, string>)[];
   group: string | null;
   metadata: Record<string, string>;
+  vatNumber: string | null;
+  vatStatus: 'pending' | 'valid' | 'invalid' | null;
   createdAt: string;
   updatedAt: string;
 };
