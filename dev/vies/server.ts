@@ -4,8 +4,8 @@ import { vatNumberFault } from '../../src/base/vat.ts';
 
 export type ViesEmulator = {
   url: string;
-  /** What it says about a number, instead of VALID: `INVALID`, `MS_UNAVAILABLE`, …; `hang`: nothing. */
-  answers: Map<string, string>;
+  /** What it says about a number, instead of VALID, and once it is known: `INVALID`, `MS_UNAVAILABLE`, … */
+  answers: Map<string, string | Promise<string>>;
   /** The numbers that it was asked about, oldest first. */
   requests: string[];
   close(): Promise<void>;
@@ -52,15 +52,15 @@ export async function startVies({ port }: { port: number }): Promise<ViesEmulato
     if (request.method === 'GET' && country !== undefined && rest !== undefined) {
       const number = country + rest;
       requests.push(number);
-      const said = answers.get(number) ?? (vatNumberFault(number) === undefined ? 'VALID' : 'INVALID');
-      if (said !== 'hang') sendJson(response, 200, answerOf(number, said));
+      const said = await (answers.get(number) ?? (vatNumberFault(number) === undefined ? 'VALID' : 'INVALID'));
+      sendJson(response, 200, answerOf(number, said));
     } else if (path === '/_emulator/requests') sendJson(response, 200, requests);
     else if (request.method === 'POST' && path === '/_emulator/answers') {
       for (const [number, said] of Object.entries(await readJson(request))) {
         if (typeof said === 'string') answers.set(number, said);
         else answers.delete(number);
       }
-      sendJson(response, 200, Object.fromEntries(answers));
+      sendJson(response, 200, [...answers.keys()]);
     } else if (path === '/') response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }).end(ABOUT);
     else sendJson(response, 404, { actionSucceed: false, errorWrappers: [{ error: 'NOT_FOUND' }] });
   }

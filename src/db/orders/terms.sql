@@ -15,6 +15,18 @@ language sql immutable as $$
   select upper(regexp_replace(region, '^' || country || '-', '', 'i'))
 $$;
 
+-- Whether an order is a business's purchase in another member state than the seller's, with a number that VIES has
+-- confirmed: no tax is due there (Article 138 of Directive 2006/112/EC; "Reverse charge"). Northern Ireland (XI) counts as a
+-- member state for goods: its addresses are British, with a postcode of BT or the region NIR. Greece's numbers begin with EL.
+create or replace function orders.is_reverse_charge(seller text, address jsonb, number text, status text) returns boolean
+language sql immutable as $$
+  select coalesce(status = 'valid' and orders.is_in_eu(seller) and address->>'country' <> seller
+    and case left(number, 2) when 'EL' then 'GR' else left(number, 2) end <> seller
+    and (orders.is_in_eu(address->>'country') or address->>'country' = 'GB'
+      and (coalesce(orders.region_code(address->>'state', 'GB') = 'NIR', false)
+        or coalesce(address->>'postalCode' ~* '^BT *[0-9]', false))), false)
+$$;
+
 -- The tax rates for an address, {rates: [{name, rate}], places: {category: position}}: the most specific rate of each
 -- category. The empty category is that of a product or shipping option without one. Country, region and category come
 -- before country and region, that before country and category, and that before the country alone.
@@ -165,8 +177,7 @@ declare
 begin
   select t.prices_include_tax, exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
     exists (select from orders.shipping_options s where s.tenant_id = tenant) as has_shipping,
-    orders.is_in_eu(t.country) and orders.is_in_eu(address->>'country') and t.country <> address->>'country'
-      and c.vat_status = 'valid' and left(replace(c.vat_number, 'EL', 'GR'), 2) <> t.country as is_reverse,
+    orders.is_reverse_charge(t.country, address, c.vat_number, c.vat_status) as is_reverse,
     orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key
   into settings
   from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
