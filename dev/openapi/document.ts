@@ -94,6 +94,7 @@ const tags: Record<string, string> = {
   Customers: 'The customers of a tenant, with their addresses and their group.',
   Inventory: 'How many units of a SKU can be sold, and how many are held for orders.',
   Orders: 'Orders from placing to delivery. Placing is all or nothing.',
+  Returns: 'Units that buyers send back: requested, received, refunded.',
   Payments:
     'Payments of orders through Stripe: one live payment for each order, and refunds up to the captured amount.',
   Shipping: 'Shipments of paid orders: labels and tracking.',

@@ -50,6 +50,9 @@ curl -sS -X POST "$API/v1/carts/$CART_ID/checkout" \\
   -H "Idempotency-Key: $(uuid)" \\
   -H 'Content-Type: application/json' \\
   --data-binary '{"expectedTotal": '"$TOTAL"'}'`;
+const payOrder = `${placeOrder}PAYMENT_ID=$(curl -sS "$API/v1/payments" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
+  -H 'Content-Type: application/json' --data-binary '{"orderId": "'"$ORDER_ID"'"}' | field id)
+${pay}`;
 
 const create = (variable: string, path: string, body: string): string =>
   `${variable}=$(curl -sS "$API${path}" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
@@ -106,6 +109,11 @@ CLIENT_SECRET=$(curl -sS -X POST "$API/v1/payments" \\
   checkoutCart: { wholeSample: checkout },
   createPayment: { before: placeOrder },
   createRefund: { before: pay },
+  refundOrder: { before: payOrder },
+  requestReturn: { before: payOrder, saves: ['RETURN_ID', 'id'] },
+  cancelReturn: {
+    before: create('RETURN_ID', '/v1/orders/$ORDER_ID/returns', '{"items": [{"lineId": "1", "quantity": 1}]}'),
+  },
   receiveStripeEvent: {
     wholeSample: `BODY='{"id": "evt_'"$(uuid)"'", "object": "event", "type": "customer.created", "data": {"object": {}}}'
 ${signBody('STRIPE_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/stripe" \\

@@ -24,6 +24,7 @@ const idVariables: Record<string, string> = {
   '/v1/orders': 'ORDER_ID',
   '/v1/campaigns': 'CAMPAIGN_ID',
   '/v1/payments': 'PAYMENT_ID',
+  '/v1/returns': 'RETURN_ID',
   '/v1/shipments': 'SHIPMENT_ID',
   '/v1/dead-letters': 'DEAD_LETTER_ID',
   '/v1/keys': 'KEY_ID',

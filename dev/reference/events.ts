@@ -9,6 +9,9 @@ const topicDescriptions: Record<string, string> = {
   'order.confirmed': 'An order was paid. Its units have left the stock.',
   'order.failed': 'An order failed: there was not enough stock, its hold expired, or its payment failed.',
   'order.cancelled': 'An order was cancelled. Its hold is released and its payment is cancelled or refunded.',
+  'return.requested': 'Units of an order are to come back. They are reserved for this return.',
+  'return.received':
+    'Units of an order came back. Those with `restock` are in stock again. `refundId` is absent if there was nothing to refund.',
   'order.refunded': 'An order was refunded in full.',
   'order.refund.failed': 'The refund of an order failed at the bank. The order has its earlier status again.',
   'cart.expired': 'Nobody has used a cart for the time that its tenant keeps carts. It can no longer be ordered.',
@@ -50,6 +53,7 @@ const topicDescriptions: Record<string, string> = {
 export const eventGroups: { prefix: string; name: string }[] = [
   { prefix: 'order.', name: 'Order events' },
   { prefix: 'cart.', name: 'Cart events' },
+  { prefix: 'return.', name: 'Return events' },
   { prefix: 'inventory.', name: 'Inventory events' },
   { prefix: 'product.', name: 'Product events' },
   { prefix: 'price-list.', name: 'Price list events' },

@@ -38,6 +38,7 @@ drop function if exists inventory.plan(varchar, text[], integer[]);
 drop function if exists inventory.report(varchar, jsonb, boolean);
 drop function if exists inventory.reserve(varchar, text[], integer[], integer);
 drop function if exists inventory.reserve(varchar, text[], integer[], timestamptz);
+drop function if exists inventory.restock(varchar, text); -- restock_rest
 drop function if exists inventory.still_due(text[]);
 drop function if exists inventory.too_many(text);
 drop function if exists orders.ended_in_campaigns(timestamptz, integer);

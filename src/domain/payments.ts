@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
-import { id, money, text, time } from '../base/fields.ts';
+import { id, money, text, time, whole } from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
 import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/payments/queries.ts';
@@ -52,6 +52,10 @@ export const refund = z
     status: z.enum(['pending', 'succeeded', 'failed']),
     reason: z.string().nullable(),
     failureReason: z.string().nullable(),
+    items: z
+      .array(z.object({ lineId: z.string(), quantity: whole, amount: money }))
+      .meta({ description: 'The units that were refunded. Empty: a refund of an amount' }),
+    shipping: money.meta({ description: 'The part of `amount` that is shipping' }),
     createdAt: time,
   })
   .meta({ id: 'Refund' });
@@ -90,6 +94,8 @@ export const toRefund = (row: RefundRow): z.infer<typeof refund> => ({
   status: row.status,
   reason: row.reason,
   failureReason: row.failureReason,
+  items: (row.items ?? []).map(({ lineId, quantity, amount }) => ({ lineId, quantity, amount })),
+  shipping: row.shipping ?? 0,
   createdAt: row.createdAt,
 });
 

@@ -21,6 +21,7 @@ export type Topic = {
 const orderId = id;
 const endedOrder = z.object({ orderId, reason: z.string() });
 const paymentRef = z.object({ paymentId: id, orderId });
+const returnedUnits = z.object({ lineId: z.string(), quantity: z.number().int(), restock: z.boolean() });
 const refund = paymentRef.extend({ refundId: id, amount: money, currency });
 
 /** Events of older releases lack the fields that were added later. */
@@ -61,6 +62,12 @@ export const topics: Record<string, Topic> = {
     }),
     consumers: [],
   },
+  'return.requested': orderTopic(
+    z.object({ orderId, returnId: id, items: z.array(returnedUnits.omit({ restock: true })) }),
+  ),
+  'return.received': orderTopic(
+    z.object({ orderId, returnId: id, refundId: id.optional(), items: z.array(returnedUnits) }),
+  ),
   'inventory.reserved': orderTopic(z.object({ orderId, status: z.literal('reserved') }), ['payments']),
   'inventory.insufficient': {
     retentionDays: 7,

@@ -234,6 +234,7 @@ export const sampleOrder = {
   shippingOption: null,
   billingAddress: null,
   metadata: {},
+  refunds: [],
   createdAt: '2026-01-31T12:00:00.000Z',
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
@@ -293,7 +294,28 @@ export const sampleRefund = {
   status: 'pending',
   reason: 'one shirt was torn',
   failureReason: null,
+  items: [] as { lineId: string; quantity: number; amount: number }[],
+  shipping: 0,
   createdAt: '2026-01-31T12:30:00.000Z',
+};
+
+export const sampleLineRefund = {
+  ...sampleRefund,
+  id: '019ab3f2-3d4e-7f50-9b62-7c8d9e0f1a2b',
+  amount: 29.99,
+  items: [{ lineId: '1', quantity: 1, amount: 29.99 }],
+};
+
+export const sampleReturn = {
+  id: '019ab3f2-4e5f-7061-8c73-8d9e0f1a2b3c',
+  orderId: sampleOrder.id,
+  status: 'requested',
+  items: [{ lineId: '1', quantity: 1, receivedQuantity: null, restock: true }],
+  reason: 'too small',
+  refund: null,
+  createdAt: '2026-01-31T12:40:00.000Z',
+  receivedAt: null,
+  updatedAt: '2026-01-31T12:40:00.000Z',
 };
 
 export const sampleAddress = {

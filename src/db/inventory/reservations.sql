@@ -208,42 +208,8 @@ begin
 end
 $$;
 
--- Puts the committed units of an order back into stock and returns their SKUs. Locks the reservation, then stock by
--- SKU. For orders. Emits inventory.released.
-create or replace function inventory.restock(order_id varchar, reason text) returns text[]
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  reservation inventory.reservations;
-begin
-  update inventory.reservations v set status = 'released'
-  where v.order_id = restock.order_id and v.status = 'committed'
-  returning * into reservation;
-  if not found then
-    return '{}';
-  end if;
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
-    order by i.sku for update;
-  -- Ending an order must never fail, so units above the largest count are written off in the ledger.
-  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-  select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
-    'returned above the largest count', platform.clock()
-  from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku
-  where i.quantity::bigint + i.reserved + w.n > 2147483647;
-  update inventory.inventory i
-  set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
-      version = platform.next_version(i.version), updated_at = platform.clock()
-  from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku;
-  perform platform.emit('inventory.released', reservation.order_id,
-    jsonb_build_object('orderId', reservation.order_id, 'status', 'released', 'reason', reason), false);
-  return reservation.skus;
-end
-$$;
-
 call platform.set_owner('inventory', 'fusion_inventory');
 
-grant execute on function inventory.reserve, inventory.add_pending_hold, inventory.release, inventory.commit,
-  inventory.restock
+grant execute on function inventory.reserve, inventory.add_pending_hold, inventory.release, inventory.commit
   to fusion_orders;
 grant execute on function inventory.is_held to fusion_payments;

@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, orders/prices.sql, orders/terms.sql, orders/discount-uses.sql, inventory/stock.sql, payments/payments.sql, payments/checkout.sql, shipping/shipments.sql
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, orders/prices.sql, orders/terms.sql, orders/discount-uses.sql, inventory/stock.sql, payments/payments.sql, payments/refunds.sql, payments/checkout.sql, shipping/shipments.sql
 -- Orders: placing, and how an order is shown. See platform/access.sql for `call` and the result.
 
 -- Whether an order has more than its items: amounts, a cart, a buyer's details, or units that were refunded or sent.
@@ -45,6 +45,14 @@ create or replace function orders.payment_of(order_id varchar) returns setof jso
 language sql stable rows 1 as $$
   select payments.payment_json(p) from payments.payments p
   where p.order_id = payment_of.order_id order by p.status in ('pending', 'succeeded') desc, p.payment_id desc limit 1
+$$;
+
+-- The refunds of an order's payments, oldest first: {refunds: […]}. Empty if there are none.
+create or replace function orders.refunds_of(order_id varchar) returns setof jsonb
+language sql stable rows 1 as $$
+  select jsonb_build_object('refunds', jsonb_agg(payments.refund_json(r) order by r.id))
+  from payments.payments p join payments.refunds r on r.payment_id = p.payment_id
+  where p.order_id = refunds_of.order_id having count(*) > 0
 $$;
 
 -- The shipment that moved, otherwise the latest label: a cancelled label may have a successor.
@@ -240,10 +248,11 @@ $$;
 -- An order with its hold, payment and shipment, as a read shows it.
 create or replace function orders.read_order(order_id varchar) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o
+  select orders.order_json(o, orders.hold_json(r), p, s) || coalesce(f, '{}') from orders.orders o
   left join inventory.reservations r on r.order_id = o.id
   left join lateral orders.payment_of(o.id) p on true
   left join lateral orders.shipment_of(o.id) s on true
+  left join lateral orders.refunds_of(o.id) f on true
   where o.id = read_order.order_id
 $$;
 
@@ -252,4 +261,4 @@ call platform.set_owner('orders', 'fusion_orders');
 grant execute on function orders.place_order to fusion_worker;
 grant execute on function orders.place_campaign_order to fusion_group_commerce;
 grant execute on function orders.order_json, orders.has_details, orders.details_json, orders.full_order_json, orders.hold_json, orders.payment_of,
-  orders.shipment_of to fusion_reader;
+  orders.refunds_of, orders.shipment_of to fusion_reader;

@@ -2,7 +2,7 @@ import { and, asc, desc, eq, lt, type SQL, sql } from 'drizzle-orm';
 import { jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from '../client.ts';
 import { reservations } from '../inventory/queries.ts';
-import type { PaymentRow } from '../payments/queries.ts';
+import type { PaymentRow, RefundRow } from '../payments/queries.ts';
 
 export type Line = { sku: string; quantity: number; price: number };
 
@@ -66,11 +66,13 @@ export type OrderRow = Partial<OrderDetails> & {
   reservation: { status: 'held' | 'committed' | 'released'; expiresAt: string | null } | null;
   payment: PaymentRow | null;
   shipment: Record<string, unknown> | null;
+  /** Absent if there are none. */
+  refunds?: RefundRow[];
   createdAt: string;
   updatedAt: string;
 };
 
-/** Orders as a read shows them. Holds, payments and shipments are looked up only for the chosen orders. */
+/** Orders as a read shows them. Holds, payments, shipments and refunds are looked up only for the chosen orders. */
 function selectOrders(db: Reader, where: SQL | undefined, limit: number) {
   const chosen = db
     .select({ id: orders.id, row: sql`"orders"`.as('row') })
@@ -81,13 +83,15 @@ function selectOrders(db: Reader, where: SQL | undefined, limit: number) {
     .orderBy(asc(orders.tenantId), desc(orders.id))
     .limit(limit)
     .as('chosen');
-  const order = sql<OrderRow>`orders.order_json(${chosen.row}, orders.hold_json("reservations"), "payment", "shipment")`;
+  const order = sql<OrderRow>`orders.order_json(${chosen.row}, orders.hold_json("reservations"), "payment", "shipment")
+    || coalesce("refunds", '{}')`;
   return db
     .select({ order })
     .from(chosen)
     .leftJoin(reservations, eq(reservations.orderId, chosen.id))
     .leftJoinLateral(sql`orders.payment_of(${chosen.id}) as "payment"`, sql`true`)
     .leftJoinLateral(sql`orders.shipment_of(${chosen.id}) as "shipment"`, sql`true`)
+    .leftJoinLateral(sql`orders.refunds_of(${chosen.id}) as "refunds"`, sql`true`)
     .orderBy(desc(chosen.id));
 }
 

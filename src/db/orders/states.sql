@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/stock.sql, payments/payments.sql, shipping/shipments.sql, orders/orders.sql, orders/discount-uses.sql
+-- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/restocks.sql, payments/payments.sql, shipping/shipments.sql, orders/orders.sql, orders/discount-uses.sql, orders/refund-amounts.sql
 -- The states of an order after it was placed, and its lock.
 
 -- created → failed. Returns whether the order was `created`. The caller has locked the order or has just inserted it.
@@ -73,11 +73,20 @@ begin
     has_label := ended.has_label;
   end if;
   if coalesce((input->>'restock')::boolean, not has_label) then
-    restocked_skus := coalesce(restocked_skus, '{}') || inventory.restock(order_row.id, 'cancelled');
+    restocked_skus := coalesce(restocked_skus, '{}') || orders.restock_rest(order_row, 'cancelled');
   end if;
   return platform.leave(call, 'orders.cancel',
     orders.read_order(order_row.id) || jsonb_build_object('freed', to_jsonb(coalesce(restocked_skus, '{}'))));
 end
+$$;
+
+-- Puts the units of an ended order back into stock that are not there yet. Units that were refunded by line without going
+-- back stay out. Returns the SKUs of the units that are in stock then. The caller has locked the order.
+create or replace function orders.restock_rest(o orders.orders, reason text) returns text[]
+language sql set search_path = pg_catalog, pg_temp as $$
+  select inventory.restock_rest(o.id, reason, k.skus, k.units)
+  from orders.units_by_sku(o, (select jsonb_agg(jsonb_build_object('lineId', l.place, 'kept', l.refunded - l.restocked))
+    from orders.lines_of(o) l), 'kept') k
 $$;
 
 -- Locks the order before any other row that belongs to it. Null if there is no such order. For payments and shipping.
@@ -105,19 +114,19 @@ $$;
 create or replace function orders.mark_refunded(order_id varchar, restock boolean default null) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  previous_status varchar;
+  order_row orders.orders;
   has_label boolean;
 begin
-  select o.status into previous_status from orders.orders o where o.id = order_id;
-  -- A place in a campaign has a payment before it has an order: `previous_status` is null then.
-  if previous_status is null or previous_status not in ('confirmed', 'shipped', 'delivered') then
+  select * into order_row from orders.orders o where o.id = order_id;
+  -- A place in a campaign has a payment before it has an order.
+  if not found or order_row.status not in ('confirmed', 'shipped', 'delivered') then
     return '{}';
   end if;
   update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
   perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
   has_label := shipping.end_shipment(order_id);
-  return case when coalesce(restock, previous_status = 'confirmed' and not has_label)
-    then inventory.restock(order_id, 'refunded') else '{}' end;
+  return case when coalesce(restock, order_row.status = 'confirmed' and not has_label)
+    then orders.restock_rest(order_row, 'refunded') else '{}' end;
 end
 $$;
 
@@ -140,7 +149,10 @@ begin
   perform orders.lock_uses(array[order_id::text]);
   is_committed := coalesce((
     select r.status = 'committed' from inventory.reservations r where r.order_id = order_row.id), false);
-  if not is_committed and (order_row.campaign_id is not null or not inventory.commit(order_row.id)) then
+  if not is_committed and (order_row.campaign_id is not null or not (
+    select inventory.recommit(order_row.id, b.skus, b.units) from orders.units_by_sku(order_row,
+      (select jsonb_agg(jsonb_build_object('lineId', l.place, 'back', l.restocked)) from orders.lines_of(order_row) l),
+      'back') b)) then
     update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
       place_open = x.campaign_id is not null
     where x.id = order_row.id;

@@ -85,6 +85,9 @@ export type RefundRow = {
   status: 'pending' | 'succeeded' | 'failed';
   reason: string | null;
   failureReason: string | null;
+  /** Missing in answers that an earlier release stored, like the next one. */
+  items?: { lineId: string; quantity: number; amount: number }[];
+  shipping?: number;
   createdAt: string;
 };
 

@@ -5,7 +5,8 @@
 create or replace function payments.refund_json(r payments.refunds) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', r.id, 'paymentId', r.payment_id, 'amount', r.amount, 'currency', r.currency,
-    'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason, 'createdAt', platform.iso(r.created_at))
+    'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason,
+    'items', coalesce(r.items, '[]'), 'shipping', coalesce(r.shipping, 0), 'createdAt', platform.iso(r.created_at))
 $$;
 
 -- Records a refund; the consumer of payment.refund.requested makes it at Stripe. The caller has locked the
@@ -116,6 +117,33 @@ begin
 end
 $$;
 
+-- Records a refund of units and shipping of an order. `refunded`: {refundId, amount, reason, items, shipping}, as
+-- orders.record_refund makes it. Returns the refund, or the error refund_exceeds_payment if the payment has less left:
+-- refunds of amounts and refunds made by hand count too. The caller has locked the order; this locks the payment. For
+-- orders.
+create or replace function payments.refund_units(order_id varchar, refunded jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  payment payments.payments;
+  refund payments.refunds;
+begin
+  select * into payment from payments.payments x
+    where x.order_id = refund_units.order_id and x.status = 'succeeded' order by x.payment_id desc limit 1 for update;
+  if not found or (refunded->>'amount')::numeric > payment.captured - payment.refunded then
+    return jsonb_build_object('error', 'refund_exceeds_payment', 'detail', case when payment.payment_id is null
+      then 'The order has no payment with money that can be refunded.' else format(
+      'This refund is worth %s %s, and at most %s can still be refunded.', refunded->>'amount', payment.currency,
+      payment.captured - payment.refunded) end,
+      'errors', jsonb_build_array(jsonb_build_object('pointer', '/items', 'detail',
+        format('At most %s can still be refunded.', coalesce(payment.captured - payment.refunded, 0)))));
+  end if;
+  refund := payments.add_refund(payment, refunded->>'refundId', (refunded->>'amount')::numeric, refunded->>'reason');
+  update payments.refunds x set items = refunded->'items', shipping = (refunded->>'shipping')::numeric
+  where x.id = refund.id returning * into refund;
+  return payments.refund_json(refund);
+end
+$$;
+
 -- Emits the end of a refund: payment.refunded or payment.refund.failed.
 create or replace function payments.emit_refund_end(p payments.payments, r payments.refunds) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -192,7 +220,10 @@ begin
     end if;
     return '{}';
   end if;
-  skus := payments.update_refund_sums(payment.payment_id);
+  if refund.items is not null and refund.status = 'failed' and previous_status <> 'failed' then
+    skus := orders.undo_refund(payment.order_id, to_jsonb(refund));
+  end if;
+  skus := coalesce(skus, '{}') || payments.update_refund_sums(payment.payment_id);
   perform payments.refund_remainder(payment.payment_id);
   return skus;
 end
@@ -240,4 +271,5 @@ $$;
 call platform.set_owner('payments', 'fusion_payments');
 
 grant execute on function payments.refund_json to fusion_reader;
+grant execute on function payments.refund_json, payments.refund_units to fusion_orders;
 grant execute on function payments.request_refund to fusion_worker;

@@ -30,6 +30,7 @@ begin
       ('group_commerce.participants', true, 'campaigns:write'),
       ('orders.orders', true, 'orders:read orders:write payments:read payments:write shipping:read shipping:write'),
       ('payments.payments', false, 'orders:read orders:write payments:read payments:write'),
+      ('orders.returns', true, 'orders:read orders:write'),
       ('payments.refunds', false, 'orders:read orders:write payments:read payments:write'),
       ('shipping.shipments', false, 'orders:read orders:write shipping:read shipping:write'),
       ('shipping.label_requests', false, 'shipping:read shipping:write'),

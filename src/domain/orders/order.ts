@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { address, currency, email, id, metadata, money, reference, sku, text, time, whole } from '../../base/fields.ts';
 import { productOf } from '../../base/money.ts';
 import type { Line, OrderRow } from '../../db/orders/queries.ts';
-import { payment, toPayment } from '../payments.ts';
+import { payment, refund, toPayment, toRefund } from '../payments.ts';
 import { shipment } from '../shipping.ts';
 import { discountCode } from './discounts.ts';
 import { orderNumber } from './number.ts';
@@ -72,6 +72,7 @@ export const order = z
       .meta({ description: 'null while the hold is undecided, and when there was not enough stock' }),
     payment: payment.nullable(),
     shipment: shipment.nullable(),
+    refunds: z.array(refund).meta({ description: 'Oldest first' }),
     number: z.string().meta({ description: 'For people: shorter than the id', examples: ['K7QF2-M9X4T'] }),
     cartId: id.nullable(),
     source: orderSource.nullable(),
@@ -125,7 +126,7 @@ export const newOrder = z.strictObject({
   }),
 });
 
-const restock = z.boolean().optional().meta({
+export const restock = z.boolean().optional().meta({
   description: 'Whether paid units go back into stock. Default: true until the label is made, then false.',
 });
 
@@ -163,6 +164,7 @@ export const toOrder = (row: OrderRow): Order => ({
   reservation: row.reservation && { status: row.reservation.status, expiresAt: row.reservation.expiresAt },
   payment: row.payment && toPayment(row.payment),
   shipment: row.shipment as Order['shipment'],
+  refunds: (row.refunds ?? []).map(toRefund),
   number: orderNumber(row.id),
   cartId: row.cartId ?? null,
   source: row.source ?? null,
