@@ -105,6 +105,7 @@ drop function if exists platform.take_back(varchar, text[]);
 drop function if exists platform.take_for_good(text, text[]);
 drop function if exists platform.take_new(text, text[]);
 drop function if exists platform.tenants_in(regclass, text);
+drop function if exists orders.mark_shipped(varchar, varchar);
 drop function if exists shipping.ask_void(shipping.label_requests, jsonb);
 drop function if exists shipping.keep_label(jsonb);
 drop function if exists shipping.lease_these(text[], jsonb);

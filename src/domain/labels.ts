@@ -120,7 +120,7 @@ export async function recordLabels(context: Context, tenant: string, attempts: A
   // Called as the tenant, without a key. Recording twice changes nothing, so the call may be repeated after a lost
   // response.
   const { keyHash: _keyHash, idempotencyKey: _idempotencyKey, requestHash: _requestHash, ...call } = context.call;
-  const recorded = await runLast<Record<'made' | 'refused' | 'open', string[]>>(
+  const { shipments: recorded } = await runLast<{ shipments: Record<string, 'made' | 'refused' | 'open'> }>(
     context,
     'shipping.record_labels',
     call,
@@ -130,14 +130,15 @@ export async function recordLabels(context: Context, tenant: string, attempts: A
       results: attempts.map((attempt) => attempt.made ?? attempt.failed),
     },
   );
-  const madeAttempts = attempts.filter((attempt) => attempt.made && recorded.made.includes(attempt.made.orderId));
+  const madeAttempts = attempts.filter(({ made }) => made && recorded[made.shipmentId] === 'made');
   await Promise.all(madeAttempts.map((attempt) => attempt.made && attempt.storePdf()));
   return recorded;
 }
 
 /**
  * Makes the labels that these events request: two database calls a batch, with the carrier calls between them. A
- * redelivery makes only what is missing. An order without an address waits for one. An ended order gets no label.
+ * redelivery makes only what is missing. An order without an address waits for one. An ended order gets no label. An
+ * event may request labels for several parcels of its order.
  * @returns for each event whose label was not made: the reason, by event id. `permanent`: the label was given up
  * @throws any error that is not the carrier's, after every result is recorded
  */
@@ -155,13 +156,13 @@ export async function makeLabels(context: Context, tenant: string, events: Event
   for (const orderId of busy) fail(orderId, { reason: 'Another request is making this label.', permanent: false });
   if (tasks.length === 0) return failures;
   const attempts = await Promise.all(tasks.map((task) => attemptLabel(context, tenant, task)));
-  const { refused, open } = await recordLabels(context, tenant, attempts, maxAttempts);
+  const recorded = await recordLabels(context, tenant, attempts, maxAttempts);
   for (const attempt of attempts) {
     if (attempt.made) continue;
     const { failed, error } = attempt;
     if (!(error instanceof CarrierError)) throw error;
-    if (refused.includes(failed.orderId)) fail(failed.orderId, { reason: failed.reason, permanent: true });
-    if (open.includes(failed.orderId)) fail(failed.orderId, { reason: failed.reason, permanent: false });
+    const status = recorded[failed.shipmentId];
+    if (status) fail(failed.orderId, { reason: failed.reason, permanent: status === 'refused' });
   }
   return failures;
 }
@@ -201,6 +202,7 @@ export async function readLabel(context: Context, shipmentId: string) {
   if (!label) throw new ApiError('not_found');
   const { task, account, carrier, trackingNumber, externalId, cancelledAt } = label;
   if (cancelledAt) throw new ApiError('conflict', 'The label was cancelled with its order. Do not ship with it.');
+  if (!task) throw new ApiError('not_found');
   if (!('line1' in task.to)) throw new ApiError('conflict', 'The customer was erased, and the address with it.');
   const file = pdfKey(context, tenant, shipmentId);
   const stored = await bucket?.get(file).catch(() => null);

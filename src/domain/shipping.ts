@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
-import { address, id, time } from '../base/fields.ts';
+import { address, id, text, time, whole } from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
 import { CarrierError } from '../carriers/carrier.ts';
 import type { Context } from '../context.ts';
@@ -8,6 +8,11 @@ import { type ShipmentRow, shipmentById } from '../db/shipping/queries.ts';
 import { isAboutCredentials } from './carrier-accounts.ts';
 import { attemptLabel, labelSettings, recordLabels, type Task } from './labels.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
+
+const parcelItem = z.object({
+  lineId: text(16).meta({ description: 'The id of a line of the order' }),
+  quantity: whole.min(1).max(1_000_000),
+});
 
 export const shipment = z
   .object({
@@ -20,21 +25,29 @@ export const shipment = z
       description:
         '`cancelled`: the order was cancelled or refunded before the parcel was shipped, so the label is void',
     }),
+    items: z.array(parcelItem).meta({ description: 'The units in the parcel' }),
     createdAt: time,
   })
   .meta({ id: 'Shipment' });
 
 export type Shipment = z.infer<typeof shipment>;
 
-export const newShipment = z.strictObject({ orderId: id, address });
+export const newShipment = z.strictObject({
+  orderId: id,
+  items: z.array(z.strictObject(parcelItem.shape)).min(1).max(1_200).optional().meta({
+    description: 'The units for a parcel of its own. Default: all units that are in no parcel and not refunded',
+  }),
+  address: address.optional().meta({ description: 'Default: the shipping address of the order' }),
+});
 
-const toShipment = (row: ShipmentRow): Shipment => ({
+export const toShipment = (row: ShipmentRow): Shipment => ({
   id: row.id,
   orderId: row.orderId,
   trackingNumber: row.trackingNumber,
   carrier: row.carrier,
   labelUrl: row.labelUrl,
   status: row.status,
+  items: row.items ?? [],
   createdAt: row.createdAt,
 });
 
@@ -65,10 +78,13 @@ type OpenedShipment = ShipmentRow | ErrorResult | { busy: true } | { task: Task;
 const maxChecks = 6;
 
 /**
- * Returns the order's shipment and makes its label at once for this address. Repeated or parallel requests get the same
- * shipment. If the carrier is unavailable, the request is kept and the queue makes the label later.
- * @throws ApiError conflict (the order is not confirmed, or has a label for another address), validation_failed (no
- * such order, or the carrier rejects the address), unavailable (the carrier is unavailable)
+ * Returns a shipment of the order and makes its label at once. Without `items` it has all units that are left, and
+ * repeated or parallel requests get the same shipment. With `items` it is a parcel of its own, and a request with the
+ * same idempotency key gets the same one. If the carrier is unavailable, the request is kept and the queue makes the
+ * label later.
+ * @throws ApiError conflict (the order is not confirmed, has a label for another address, or has too few units left),
+ * validation_failed (no such order or line, no address, or the carrier rejects it), unavailable (the carrier is
+ * unavailable)
  */
 export async function requestShipment(context: Context, input: z.infer<typeof newShipment>) {
   const request = { ...input, shipmentId: newId(context.now()), ...labelSettings(context.settings) };

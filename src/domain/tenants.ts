@@ -23,6 +23,11 @@ const settings = {
     .nullable()
     .meta({ description: 'The weight and size of its parcels; null: `SHIP_PARCEL` of the Worker' }),
   delayedPayments: z.boolean().meta({ description: 'Whether buyers may use payment methods that settle days later' }),
+  automaticLabels: z.boolean().meta({
+    description:
+      'Whether a confirmed order with an address gets one label for all of its units automatically; otherwise the ' +
+      'merchant requests its labels with `POST /v1/shipments`. A change applies to orders that are confirmed later',
+  }),
   holdSeconds: seconds(days(30)).meta({
     description: 'How long stock is held for an unpaid order; null: `RESERVATION_TTL_SECONDS` of the Worker',
   }),
@@ -126,6 +131,7 @@ const toTenant = (row: TenantRow): Tenant => ({
     hasWebhookSecret: row.carrier.hasWebhookSecret,
   },
   delayedPayments: row.delayedPayments,
+  automaticLabels: row.automaticLabels,
   holdSeconds: row.holdSeconds,
   cartSeconds: row.cartSeconds,
   approvalSeconds: row.approvalSeconds,

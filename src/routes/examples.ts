@@ -334,6 +334,7 @@ export const sampleShipment = {
   carrier: 'manual',
   labelUrl: '/v1/shipments/019ab3f3-3d4e-7f50-9b62-7c8d9e0f1a2b/label',
   status: 'created',
+  items: [{ lineId: '1', quantity: 2 }],
   createdAt: '2026-01-31T12:01:00.000Z',
 };
 
@@ -347,6 +348,7 @@ export const sampleTenant = {
   parcel: { weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 },
   carrier: { name: 'shippo' as const, hasApiKey: true, hasWebhookSecret: true },
   delayedPayments: true,
+  automaticLabels: true,
   holdSeconds: 1_800,
   cartSeconds: null,
   approvalSeconds: null,

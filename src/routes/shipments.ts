@@ -18,12 +18,18 @@ shipments.post(
   operation({
     id: 'createShipment',
     tag: 'Shipping',
-    summary: 'Ship an order that was paid without an address',
+    summary: 'Ship an order, or some of its units',
     description:
-      'A confirmed order with an address gets its label automatically. Use this for an order without one, or if the ' +
-      'carrier rejected the address. An order has one label: every request returns the same shipment, and a ' +
-      'request with a different address is a `conflict`. If a refund cancels the label and then fails at the bank, the ' +
-      'order gets another label.',
+      'A confirmed order with an address gets one label for all of its units automatically, unless its tenant has set ' +
+      '`automaticLabels` to false. Use this for an order without an address, if the carrier rejected the address, or to ' +
+      'send the units in several parcels.\n\n' +
+      'Without `items` the parcel has all units that are left. An order has one such shipment: every request returns the ' +
+      'same one, and a request with a different address is a `conflict`. If a refund cancels the label and then fails at ' +
+      'the bank, the order gets another label.\n\n' +
+      'With `items` each request makes a parcel of its own, so send an `Idempotency-Key`: a repetition then returns the ' +
+      'same shipment. A unit is in one parcel only, and a refunded unit in none: anything else is a `conflict`. The first ' +
+      'parcel replaces the automatic label if that has not been made yet. The order is `shipped` when every unit is ' +
+      'on its way or refunded.',
     scope: 'shipping:write',
     idempotency: 'optional',
     body: newShipment,

@@ -1,7 +1,8 @@
 -- requires: platform/access.sql, platform/events.sql, inventory/reservations.sql, shipping/shipments.sql, orders/states.sql, orders/discount-uses.sql
 -- Confirming an order that is paid.
 
--- created or failed → confirmed, if the units are held: the order, order.confirmed and the label request. Returns null
+-- created or failed → confirmed, if the units are held: the order, order.confirmed and the label request, unless the
+-- tenant requests its labels itself. Returns null
 -- if they are not held, or if the order is in another state or has lost its place. The caller has locked the order.
 create or replace function orders.confirm_held_order(order_id varchar) returns orders.orders
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -29,7 +30,8 @@ begin
   )
   select * into order_row from confirmed;
   -- The label request is a row from now on, so the cron finds it if the message is lost.
-  if order_row.shipping_address is not null then
+  if order_row.shipping_address is not null
+    and (select t.automatic_labels from platform.tenants t where t.id = tenant) then
     request := shipping.open_label_request(order_row, order_row.shipping_address, platform.uuid7());
   end if;
   return order_row;

@@ -55,11 +55,20 @@ language sql stable rows 1 as $$
   where p.order_id = refunds_of.order_id having count(*) > 0
 $$;
 
--- The shipment that moved, otherwise the latest label: a cancelled label may have a successor.
+-- The shipment that moved, otherwise the latest label: a cancelled label may have a successor. Called by Workers of the
+-- previous release.
 create or replace function orders.shipment_of(order_id varchar) returns setof jsonb
 language sql stable rows 1 as $$
   select shipping.shipment_json(s) from shipping.shipments s
   where s.order_id = shipment_of.order_id order by s.status in ('in_transit', 'delivered') desc, s.id desc limit 1
+$$;
+
+-- The order's shipments: `latest`, the latest that moved, otherwise the latest label; and `every` one, oldest first.
+create or replace function orders.shipments_of(order_id varchar) returns table (latest jsonb, every jsonb)
+language sql stable rows 1 as $$
+  select jsonb_agg(shipping.shipment_json(s) order by s.status in ('in_transit', 'delivered') desc, s.id desc)->0,
+    coalesce(jsonb_agg(shipping.shipment_json(s) order by s.id), '[]')
+  from shipping.shipments s where s.order_id = shipments_of.order_id
 $$;
 
 -- The hold of an order's units. Null while the reservation is pending or if it was rejected.
@@ -245,13 +254,15 @@ begin
 end
 $$;
 
--- An order with its hold, payment and shipment, as a read shows it.
+-- An order with its hold, payment and shipments, as a read shows it.
 create or replace function orders.read_order(order_id varchar) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select orders.order_json(o, orders.hold_json(r), p, s) || coalesce(f, '{}') from orders.orders o
+  select orders.order_json(o, orders.hold_json(r), p, s.latest) || jsonb_build_object('shipments', s.every)
+    || coalesce(f, '{}')
+  from orders.orders o
   left join inventory.reservations r on r.order_id = o.id
   left join lateral orders.payment_of(o.id) p on true
-  left join lateral orders.shipment_of(o.id) s on true
+  left join lateral orders.shipments_of(o.id) s on true
   left join lateral orders.refunds_of(o.id) f on true
   where o.id = read_order.order_id
 $$;
@@ -261,4 +272,4 @@ call platform.set_owner('orders', 'fusion_orders');
 grant execute on function orders.place_order to fusion_worker;
 grant execute on function orders.place_campaign_order to fusion_group_commerce;
 grant execute on function orders.order_json, orders.has_details, orders.details_json, orders.full_order_json, orders.hold_json, orders.payment_of,
-  orders.refunds_of, orders.shipment_of to fusion_reader;
+  orders.refunds_of, orders.shipment_of, orders.shipments_of to fusion_reader;

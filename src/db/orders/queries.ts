@@ -3,6 +3,7 @@ import { jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-cor
 import type { Reader } from '../client.ts';
 import { reservations } from '../inventory/queries.ts';
 import type { PaymentRow, RefundRow } from '../payments/queries.ts';
+import type { ShipmentRow } from '../shipping/queries.ts';
 
 export type Line = { sku: string; quantity: number; price: number };
 
@@ -65,7 +66,9 @@ export type OrderRow = Partial<OrderDetails> & {
   campaignId: string | null;
   reservation: { status: 'held' | 'committed' | 'released'; expiresAt: string | null } | null;
   payment: PaymentRow | null;
-  shipment: Record<string, unknown> | null;
+  shipment: ShipmentRow | null;
+  /** Absent if it has just been placed. */
+  shipments?: ShipmentRow[];
   /** Absent if there are none. */
   refunds?: RefundRow[];
   createdAt: string;
@@ -83,14 +86,14 @@ function selectOrders(db: Reader, where: SQL | undefined, limit: number) {
     .orderBy(asc(orders.tenantId), desc(orders.id))
     .limit(limit)
     .as('chosen');
-  const order = sql<OrderRow>`orders.order_json(${chosen.row}, orders.hold_json("reservations"), "payment", "shipment")
-    || coalesce("refunds", '{}')`;
+  const order = sql<OrderRow>`orders.order_json(${chosen.row}, orders.hold_json("reservations"), "payment",
+     "shipment".latest) || jsonb_build_object('shipments', "shipment".every) || coalesce("refunds", '{}')`;
   return db
     .select({ order })
     .from(chosen)
     .leftJoin(reservations, eq(reservations.orderId, chosen.id))
     .leftJoinLateral(sql`orders.payment_of(${chosen.id}) as "payment"`, sql`true`)
-    .leftJoinLateral(sql`orders.shipment_of(${chosen.id}) as "shipment"`, sql`true`)
+    .leftJoinLateral(sql`orders.shipments_of(${chosen.id}) as "shipment"`, sql`true`)
     .leftJoinLateral(sql`orders.refunds_of(${chosen.id}) as "refunds"`, sql`true`)
     .orderBy(desc(chosen.id));
 }

@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/restocks.sql, payments/payments.sql, shipping/shipments.sql, orders/orders.sql, orders/discount-uses.sql, orders/refund-amounts.sql
+-- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/restocks.sql, payments/payments.sql, shipping/shipments.sql, orders/orders.sql, orders/discount-uses.sql, orders/refund-amounts.sql, orders/fulfilment.sql
 -- The states of an order after it was placed, and its lock.
 
 -- created → failed. Returns whether the order was `created`. The caller has locked the order or has just inserted it.
@@ -21,10 +21,10 @@ begin
 end
 $$;
 
--- created or confirmed → cancelled, with its payment, its shipment, its uses of discounts and its hold. The caller has
+-- created or confirmed → cancelled, with its payment, its shipments, its uses of discounts and its hold. The caller has
 -- locked the order. Returns whether it has a label, and the SKUs that went back into stock. Locks the reservation, the
 -- payment, counters of discounts, then stock. Emits order.cancelled, inventory.released, and the events of its payment
--- and shipment.
+-- and shipments.
 create or replace function orders.end_as_cancelled(order_row orders.orders, reason text, out has_label boolean,
   out freed text[])
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -42,7 +42,7 @@ begin
 end
 $$;
 
--- Cancels an order that has not been shipped, with its payment and shipment. `input`: {id, reason?, restock?}. Its
+-- Cancels an order of which no parcel has moved, with its payment and shipments. `input`: {id, reason?, restock?}. Its
 -- units go back into stock; if it has a label, only with `restock`, because the parcel may be packed. A repeat returns
 -- the same result, and its `restock` puts back units that are still missing. Locks the order, its reservation, its
 -- payment, then stock. Raises not_found. Returns the error order_not_cancellable. Emits order.cancelled,
@@ -66,6 +66,11 @@ begin
   if order_row.status not in ('created', 'confirmed', 'cancelled') then
     return platform.leave(call, 'orders.cancel',
       jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', order_row.status)));
+  end if;
+  if order_row.status = 'confirmed' and exists (select from shipping.shipments s
+    where s.order_id = order_row.id and s.status in ('in_transit', 'delivered')) then
+    return platform.leave(call, 'orders.cancel', jsonb_build_object('error', 'order_not_cancellable',
+      'detail', 'A parcel of the order is on its way. Refund the units that have not been shipped.'));
   end if;
   if order_row.status <> 'cancelled' then
     ended := orders.end_as_cancelled(order_row, input->>'reason');
@@ -161,26 +166,11 @@ begin
     perform orders.return_uses(array[order_row.id::text]);
     return '{}';
   end if;
-  restored_status := coalesce((
-    select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
-    from shipping.shipments s where s.order_id = order_row.id and s.status in ('in_transit', 'delivered')
-    order by s.status limit 1), 'confirmed'); -- `delivered` sorts before `in_transit`
+  restored_status := orders.shipping_status(order_row);
   update orders.orders x set status = restored_status, updated_at = platform.clock() where x.id = order_row.id;
   perform platform.emit('order.refund.failed', order_row.id,
     jsonb_build_object('orderId', order_row.id, 'status', restored_status), false);
   return case when is_committed then '{}' else array(select i->>'sku' from jsonb_array_elements(order_row.items) i) end;
-end
-$$;
-
--- The parcel is on its way (`shipped`) or `delivered`. The status never goes back; a cancelled or refunded order keeps
--- its status. Returns whether it changed. The caller has locked the order. For shipping.
-create or replace function orders.mark_shipped(order_id varchar, reached varchar) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  update orders.orders o set status = reached, updated_at = platform.clock()
-  where o.id = order_id
-    and (o.status = 'confirmed' or (o.status = 'shipped' and reached = 'delivered'));
-  return found;
 end
 $$;
 
@@ -298,4 +288,3 @@ grant execute on function orders.lock_orders to fusion_payments;
 grant execute on function orders.find_ended_campaign_orders, orders.mark_places_freed to fusion_group_commerce;
 grant execute on function orders.fail_unpaid, orders.mark_refunded, orders.reopen_after_failed_refund
   to fusion_payments;
-grant execute on function orders.mark_shipped to fusion_shipping;

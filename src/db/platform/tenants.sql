@@ -24,7 +24,7 @@ language sql stable as $$
   select jsonb_build_object('id', t.id, 'name', t.name, 'country', t.country, 'currency', t.currency,
     'pricesIncludeTax', t.prices_include_tax, 'shipFrom', t.ship_from, 'parcel', t.parcel,
     'carrier', platform.carrier_json(t.carrier, t.carrier_credentials),
-    'delayedPayments', t.delayed_payments, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
+    'delayedPayments', t.delayed_payments, 'automaticLabels', t.automatic_labels, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
     'approvalSeconds', t.approval_seconds, 'graceSeconds', t.grace_seconds, 'links', t.links,
     'storefrontUrl', t.storefront_url, 'oidc', t.oidc, 'stripeAccount', t.stripe_account, 'version', t.version)
 $$;
@@ -45,7 +45,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- `input`: {ifMatch?: [version], change: {name?, country?, currency?, pricesIncludeTax?, shipFrom?, parcel?,
--- delayedPayments?, holdSeconds?, cartSeconds?, approvalSeconds?, graceSeconds?, links?, storefrontUrl?, oidc?,
+-- delayedPayments?, automaticLabels?, holdSeconds?, cartSeconds?, approvalSeconds?, graceSeconds?, links?, storefrontUrl?, oidc?,
 -- carrier? (see change_credentials)}}. A field
 -- that is left out stays as it is, and so does a link. Null: the Worker's setting, or no link. Raises version_mismatch.
 -- Returns the error validation_failed: a carrier without a key or sender (tenants_carrier_has_key,
@@ -88,6 +88,7 @@ begin
       ship_from = tenant.ship_from, carrier = tenant.carrier, carrier_credentials = tenant.carrier_credentials,
       parcel = case when 'parcel' = any(changed) then nullif(change->'parcel', 'null') else t.parcel end,
       delayed_payments = coalesce((change->>'delayedPayments')::boolean, t.delayed_payments),
+      automatic_labels = coalesce((change->>'automaticLabels')::boolean, t.automatic_labels),
       hold_seconds = case when 'holdSeconds' = any(changed) then (change->>'holdSeconds')::int else t.hold_seconds end,
       cart_seconds = case when 'cartSeconds' = any(changed) then (change->>'cartSeconds')::int else t.cart_seconds end,
       approval_seconds = case when 'approvalSeconds' = any(changed) then (change->>'approvalSeconds')::int

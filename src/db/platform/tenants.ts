@@ -16,6 +16,7 @@ export type TenantRow = {
   parcel: z.infer<typeof parcel> | null;
   carrier: { name: string; hasApiKey: boolean; hasWebhookSecret: boolean } | null;
   delayedPayments: boolean;
+  automaticLabels: boolean;
   holdSeconds: number | null;
   cartSeconds: number | null;
   approvalSeconds: number | null;

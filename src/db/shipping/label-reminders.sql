@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, shipping/shipments.sql
--- Label requests whose message was lost. Lock order: the order; its request changes only under the order's lock.
+-- Label requests whose message was lost. Lock order: the order; its requests change only under the order's lock.
 
 -- The cron: emits a new message for label requests that were not tried for `idleSeconds`. The queue never waits that
 -- long, so their message must be lost. `input`: {idleSeconds, limit, most}. Returns {reminded}. Emits
@@ -15,7 +15,7 @@ begin
   perform platform.enter_as(call, '*');
   excluded_ids := platform.keys_set_aside('remind-labels');
   for lost in
-    select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
+    select d.tenant_id, array_agg(distinct d.order_id::text) as orders from (
       select w.tenant_id, w.order_id
       from platform.tenants_with_rows('shipping.label_requests', 'status = ''open''') t(id)
       cross join lateral ( -- of each tenant in turn

@@ -21,14 +21,15 @@ export const shipments = schema.table('shipments', {
   exception: text('exception'),
   trackedAt: time('tracked_at'),
   cancelledAt: time('cancelled_at'),
+  quantities: integer('quantities').array(),
   updatedAt: time('updated_at').notNull().defaultNow(),
 });
 
-/** Label requests, one row for each order: what a carrier makes the label from, also when it is read again. */
+/** Label requests, one row for each parcel: what a carrier makes the label from, also when it is read again. */
 export const labelRequests = schema.table('label_requests', {
-  orderId: varchar('order_id').primaryKey(),
+  orderId: varchar('order_id').notNull(),
   tenantId: varchar('tenant_id').notNull(),
-  shipmentId: varchar('shipment_id').notNull(),
+  shipmentId: varchar('shipment_id').primaryKey(),
   status: varchar('status').notNull(),
   address: jsonb('address').$type<PostalAddress>().notNull(),
   sender: jsonb('sender').$type<PostalAddress>(),
@@ -40,6 +41,9 @@ export const labelRequests = schema.table('label_requests', {
   ownAccount: boolean('own_account').notNull().default(false),
   triedAt: time('tried_at').notNull(),
   createdAt: time('created_at').notNull(),
+  isPart: boolean('is_part').notNull().default(false),
+  quantities: integer('quantities').array(),
+  requestKey: varchar('request_key'),
 });
 
 /** An address as in the API. */
@@ -72,6 +76,8 @@ export type ShipmentRow = {
   labelUrl: string;
   status: 'created' | 'in_transit' | 'delivered' | 'cancelled';
   createdAt: string;
+  /** Absent in an answer that an earlier release stored for an idempotency key. */
+  items?: { lineId: string; quantity: number }[];
 };
 
 export const shipmentById = (db: Reader, id: string) =>
@@ -80,11 +86,12 @@ export const shipmentById = (db: Reader, id: string) =>
     .from(shipments)
     .where(eq(shipments.id, id));
 
-/** A shipment's label and the request that it was made from. */
+/** A shipment's label and the request that it was made from; a cancelled one's request may be for another by now. */
 export const labelById = (db: Reader, id: string) =>
   db
     .select({
-      task: sql<LabelTask>`shipping.label_task("label_requests")`,
+      task: sql<LabelTask | null>`case when ${labelRequests.shipmentId} is not null
+        then shipping.label_task("label_requests") end`,
       account: sql<AccountRow>`shipping.read_account(${shipments.provider}, ${shipments.ownAccount})`,
       carrier: shipments.carrier,
       trackingNumber: shipments.trackingNumber,
@@ -92,5 +99,5 @@ export const labelById = (db: Reader, id: string) =>
       cancelledAt: shipments.cancelledAt,
     })
     .from(shipments)
-    .innerJoin(labelRequests, eq(labelRequests.orderId, shipments.orderId))
+    .leftJoin(labelRequests, eq(labelRequests.shipmentId, shipments.id))
     .where(eq(shipments.id, id));

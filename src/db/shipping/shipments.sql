@@ -1,13 +1,22 @@
 -- requires: platform/access.sql, platform/events.sql
--- Shipments: an order has one at a time (shipments_one_live_an_order), and one label request, for its latest shipment.
--- A cancelled label is not used again: the next one has another shipment id. Lock order: the order (by
--- orders.lock_order); its request and shipment change only under that lock. No carrier is called while a row is locked:
--- a lease prevents two callers from making the same label.
+-- Shipments: parcels of an order, each with a label request. One request of an order is for all units that are left
+-- (label_requests_one_whole_an_order), for its latest such shipment; the others are parts, whose units a client named. No
+-- two live requests or shipments have the same unit (orders.fulfil). A cancelled label is not used again: the next one
+-- has another shipment id. Lock order: the order (by orders.lock_order); its requests and shipments change only under
+-- that lock. No carrier is called while a row is locked: a lease prevents two callers from making the same label.
+
+-- Units for each line of an order as the API shows them: [{lineId, quantity}].
+create or replace function shipping.items_json(quantities integer[]) returns jsonb
+language sql immutable as $$
+  select coalesce(jsonb_agg(jsonb_build_object('lineId', n::text, 'quantity', q) order by n) filter (where q > 0), '[]')
+  from unnest(quantities) with ordinality u(q, n)
+$$;
 
 create or replace function shipping.shipment_json(s shipping.shipments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', s.id, 'orderId', s.order_id, 'trackingNumber', s.tracking_number,
-    'carrier', s.carrier, 'labelUrl', s.label_url, 'status', s.status, 'createdAt', platform.iso(s.created_at))
+    'carrier', s.carrier, 'labelUrl', s.label_url, 'status', s.status, 'createdAt', platform.iso(s.created_at),
+    'items', shipping.items_json(s.quantities))
 $$;
 
 -- A label request as a task for the Worker, which calls the carrier.
@@ -26,7 +35,7 @@ language sql stable as $$
     else address || jsonb_build_object('name', customer_id) end
 $$;
 
--- Adds the label request of an order that has none. The caller has locked the order. Also called by orders.
+-- Adds the label request for all units of an order that has none. The caller has locked the order. Also called by orders.
 create or replace function shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id varchar)
   returns shipping.label_requests
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -37,8 +46,45 @@ begin
   insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
   values (order_row.id, order_row.tenant_id, shipment_id, 'open',
     shipping.add_recipient_name(address, order_row.customer_id), now_at, now_at)
-  on conflict (order_id) do nothing returning * into request;
+  on conflict (order_id) where not is_part do nothing returning * into request;
   return request;
+end
+$$;
+
+-- Takes the units of a request that is about to be leased: a part has its units already, the other request gets all that
+-- are left, so units that were refunded since an earlier attempt are not shipped. If none are left, the request ends. The
+-- caller has locked the order and seen that nobody has the lease.
+create or replace function shipping.take_units(r shipping.label_requests) returns shipping.label_requests
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if r.is_part then
+    return r;
+  end if;
+  r.quantities := orders.fulfil(r.order_id, null, case when r.status = 'open' then r.quantities end);
+  if r.quantities is null then
+    if r.status = 'open' and r.attempts > 0 then
+      perform shipping.request_void(r, null);
+    end if;
+    r.status := 'ended';
+    update shipping.label_requests x set status = r.status, quantities = null where x.shipment_id = r.shipment_id;
+  end if;
+  return r;
+end
+$$;
+
+-- Ends a request without a label, and gives its units back to be shipped in another parcel. If a carrier was asked, its
+-- label is voided. The caller has locked the order.
+create or replace function shipping.end_request(r shipping.label_requests) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if r.status = 'open' and r.attempts > 0 then
+    perform shipping.request_void(r, null);
+  end if;
+  if r.status = 'open' and r.quantities is not null then
+    perform orders.unfulfil(r.order_id, r.quantities);
+  end if;
+  update shipping.label_requests x set status = 'ended', quantities = case when x.is_part then x.quantities end
+  where x.shipment_id = r.shipment_id;
 end
 $$;
 
@@ -56,7 +102,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select shipping.account_json(provider, own_account, platform.proven_tenant('shipping:read', 'shipping:write'))
 $$;
 
--- Takes the lease of a label request. A request that was given up starts to count its attempts again. `terms`: {from,
+-- Takes the lease of a label request, which has its units. A request that was given up starts to count its attempts again. `terms`: {from,
 -- parcel, carrier, seconds}: the operator's sender, parcel and carrier, for a tenant that has set none, and how long
 -- the lease lasts. If another carrier or account was asked before, it may have made a label: that one is voided, and
 -- the request gets a new shipment id. Returns the task with its `account` and `lease`, by which record_labels
@@ -68,14 +114,14 @@ declare
 begin
   update shipping.label_requests x
   set status = 'open', attempts = case when x.status = 'open' then x.attempts else 0 end + 1,
-      sender = coalesce(t.ship_from, terms->'from'), parcel = coalesce(t.parcel, terms->'parcel'),
+      quantities = r.quantities, sender = coalesce(t.ship_from, terms->'from'), parcel = coalesce(t.parcel, terms->'parcel'),
       provider = coalesce(t.carrier, terms->>'carrier'), own_account = t.carrier is not null,
       shipment_id = case when x.provider <> 'manual'
         and (x.provider, x.own_account) <> (coalesce(t.carrier, terms->>'carrier'), t.carrier is not null)
         then platform.uuid7() else x.shipment_id end, tried_at = platform.clock(),
       leased_until = platform.clock() + make_interval(secs => (terms->>'seconds')::int)
   from platform.tenants t
-  where x.order_id = r.order_id and t.id = r.tenant_id and x.status in ('open', 'refused')
+  where x.shipment_id = r.shipment_id and t.id = r.tenant_id and x.status in ('open', 'refused')
     and coalesce(x.leased_until <= platform.clock(), true)
   returning shipping.label_task(x) || jsonb_build_object('lease', x.leased_until,
     'account', shipping.account_json(x.provider, x.own_account, x.tenant_id)) into task;
@@ -88,22 +134,23 @@ $$;
 
 -- The consumer of order.confirmed and shipping.label.requested. `input`: {tenant, messages: [{eventId, orderId,
 -- shipmentId, traceparent}], from, parcel, carrier, seconds}. Returns {tasks, busy}. `tasks`: labels that this caller
--- makes now, also after a redelivery, because the first delivery may have failed. `busy`: orders whose label another
--- caller makes. An order without an address waits for one; a cancelled or refunded order gets no label. Locks the
--- orders by id, one after the other.
+-- makes now, also after a redelivery, because the first delivery may have failed. `busy`: orders of which another caller
+-- makes a label. An order without an address waits for one; a cancelled or refunded order gets no label. If the tenant
+-- requests its labels itself, this only repeats those that it has requested. Locks the orders by id, one after the other.
 create or replace function shipping.open_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item record;
   order_row orders.orders;
   request shipping.label_requests;
-  task jsonb;
+  is_automatic boolean;
   tasks jsonb := '[]';
   busy jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform platform.claim_new_events('shipping',
     array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  is_automatic := (select t.automatic_labels from platform.tenants t where t.id = platform.tenant());
   for item in
     select m->>'orderId' as order_id, min(m->>'shipmentId') as shipment_id, min(m->>'traceparent') as trace
     from jsonb_array_elements(input->'messages') m group by 1 order by 1
@@ -115,18 +162,23 @@ begin
       where x.order_id = order_row.id and x.status in ('open', 'refused');
       continue;
     end if;
-    select * into request from shipping.label_requests x where x.order_id = order_row.id;
-    if not found and order_row.shipping_address is not null then
-      request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
+    if is_automatic and order_row.shipping_address is not null
+      and not exists (select from shipping.label_requests x where x.order_id = order_row.id) then
+      perform shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
     end if;
-    -- `ended`: a refund of this order failed at the bank. Only the merchant can request its next label.
-    continue when request.order_id is null or request.status in ('made', 'ended');
-    task := shipping.lease_label(request, input);
-    if task is null then
-      busy := busy || to_jsonb(order_row.id);
-    else
-      tasks := tasks || (task || jsonb_build_object('traceparent', item.trace));
-    end if;
+    -- `ended`: a refund of this order failed at the bank, or the merchant ships it in parts. Only the merchant can request
+    -- its next label.
+    for request in select * from shipping.label_requests x
+      where x.order_id = order_row.id and x.status in ('open', 'refused') order by x.created_at, x.shipment_id
+    loop
+      if request.leased_until > platform.clock() then
+        busy := busy || to_jsonb(order_row.id);
+        continue;
+      end if;
+      request := shipping.take_units(request);
+      continue when request.status = 'ended';
+      tasks := tasks || (shipping.lease_label(request, input) || jsonb_build_object('traceparent', item.trace));
+    end loop;
   end loop;
   return jsonb_build_object('tasks', tasks, 'busy', busy);
 end
@@ -143,9 +195,12 @@ declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.order_id = order_row.id;
-  if request.shipment_id <> label->>'shipmentId' then
+  select * into request from shipping.label_requests x
+    where x.shipment_id = label->>'shipmentId' and x.order_id = order_row.id;
+  if not found then
     request.shipment_id := label->>'shipmentId';
+    request.tenant_id := order_row.tenant_id;
+    request.order_id := order_row.id;
     perform shipping.request_void(request, label);
     return null;
   end if;
@@ -153,22 +208,30 @@ begin
   if found then
     return shipment;
   end if;
-  if order_row.status <> 'confirmed' then
+  -- A request may have ended or been given up while its label was made. Then its units may be in another parcel.
+  if order_row.status = 'confirmed'
+    and (request.status = 'open' and request.quantities is null or request.status = 'refused') then
+    request := shipping.take_units(request);
+  end if;
+  if order_row.status <> 'confirmed' or request.status = 'ended' then
     update shipping.label_requests x
-    set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
-      order_row.status, label->>'carrier', label->>'trackingNumber')
-    where x.order_id = order_row.id;
+    set status = 'ended', leased_until = null, last_error = format('%s while its label was made: %s %s.',
+      case order_row.status when 'confirmed' then 'The request ended' else 'The order was ' || order_row.status end,
+      label->>'carrier', label->>'trackingNumber')
+    where x.shipment_id = request.shipment_id;
     perform shipping.request_void(request, label);
     return null;
   end if;
   insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
-    own_account, external_id, created_at, updated_at)
+    own_account, external_id, quantities, created_at, updated_at)
   values (request.shipment_id, order_row.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl',
     'created', order_row.tenant_id, label->>'provider',
-    coalesce((label->>'ownAccount')::boolean, false), label->>'externalId', platform.clock(), platform.clock())
+    coalesce((label->>'ownAccount')::boolean, false), label->>'externalId', request.quantities, platform.clock(),
+    platform.clock())
   returning * into shipment;
-  update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
-  where x.order_id = order_row.id;
+  update shipping.label_requests x
+  set status = 'made', leased_until = null, last_error = null, quantities = request.quantities
+  where x.shipment_id = request.shipment_id;
   if label ? 'traceparent' then
     perform platform.set_trace(label->>'traceparent');
   end if;
@@ -180,16 +243,18 @@ $$;
 
 -- Records the carrier's results. `input`: {tenant, results, most?}; a result is a label (see save_label) or {orderId,
 -- shipmentId, lease?, reason, permanent, remind?}. A request is given up (`refused`) if its failure is permanent or the
--- `most`th in a row; with `remind` the queue retries it. A failure counts only while its caller has the lease: another
--- caller may be making the label by now. Returns {made, refused, open}, each a list of order ids; an order in none of
--- them needs no label any more. Locks the orders by id, one after the other. Emits shipping.label.requested.
+-- `most`th in a row, and its units can be shipped in another parcel; a part then ends. With `remind` the queue retries
+-- it. A failure counts only while its caller has the lease: another caller may be making the label by now. Returns {made,
+-- refused, open}, each a list of order ids, and {shipments}: the same by shipment id. An order in none of them needs no
+-- label any more. Locks the orders by id, one after the other. Emits shipping.label.requested.
 create or replace function shipping.record_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
   shipment shipping.shipments;
+  request shipping.label_requests;
   new_status varchar;
-  answer jsonb := '{"made": [], "refused": [], "open": []}';
+  answer jsonb := '{"made": [], "refused": [], "open": [], "shipments": {}}';
 begin
   perform platform.enter_as(call, input->>'tenant');
   for item in select x from jsonb_array_elements(input->'results') x order by x->>'orderId' loop
@@ -205,8 +270,20 @@ begin
       where x.order_id = item->>'orderId' and x.status = (select 'open')
         and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
         and x.leased_until is not distinct from coalesce((item->>'lease')::timestamptz, x.leased_until)
-      returning x.status into new_status;
-      if not found then
+      returning * into request;
+      new_status := request.status;
+      if new_status = 'refused' then
+        if request.quantities is not null then
+          perform orders.unfulfil(request.order_id, request.quantities);
+        end if;
+        if request.is_part and not (item->>'permanent')::boolean then
+          perform shipping.request_void(request, null);
+        end if;
+        update shipping.label_requests x set status = case when x.is_part then 'ended' else x.status end,
+          quantities = case when x.is_part then x.quantities end
+        where x.shipment_id = request.shipment_id;
+      end if;
+      if request.order_id is null then
         select x.status into new_status from shipping.label_requests x
         where x.order_id = item->>'orderId' and x.status in ('open', 'refused')
           and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id);
@@ -216,7 +293,8 @@ begin
       end if;
     end if;
     if new_status is not null then
-      answer := jsonb_insert(answer, array[new_status, '0']::text[], item->'orderId');
+      answer := jsonb_insert(answer, array[new_status, '0']::text[], item->'orderId')
+        || jsonb_build_object('shipments', answer->'shipments' || jsonb_build_object(item->>'shipmentId', new_status));
     end if;
   end loop;
   return answer;
@@ -225,7 +303,7 @@ $$;
 
 call platform.set_owner('shipping', 'fusion_shipping');
 
-grant execute on function shipping.shipment_json to fusion_reader, fusion_orders;
+grant execute on function shipping.shipment_json, shipping.items_json to fusion_reader, fusion_orders;
 grant execute on function shipping.label_task, shipping.read_account to fusion_reader;
 grant execute on function shipping.open_label_request to fusion_orders;
 grant execute on function shipping.open_labels, shipping.record_labels to fusion_worker;

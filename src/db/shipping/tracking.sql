@@ -1,6 +1,18 @@
 -- requires: platform/access.sql, platform/events.sql, shipping/shipments.sql, shipping/voids.sql
 -- Tracking: the status of parcels, as reported by their carriers.
 
+-- The parcel of a cancelled label has left all the same: its units are shipped. If they are in other parcels by now, those
+-- that have not moved are cancelled, because they would send the units again. The caller has locked the order.
+create or replace function shipping.keep_cancelled(shipment shipping.shipments) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if shipment.quantities is not null and orders.fulfil(shipment.order_id, shipment.quantities) is null then
+    perform shipping.end_shipment(shipment.order_id);
+    perform orders.fulfil(shipment.order_id, shipment.quantities);
+  end if;
+end
+$$;
+
 -- Applies a carrier's tracking update, once for each event id. `input`: {carrier, eventId, trackingNumber, status,
 -- occurredAt, detail?, undated?, tenant?}; with `tenant` only its shipments are searched, otherwise only those that
 -- were made with the operator's account. Updates may arrive in any order; the most advanced status stays. `exception`
@@ -46,11 +58,11 @@ begin
     perform platform.emit('shipping.status.changed', shipment.order_id, jsonb_build_object('orderId', shipment.order_id,
       'trackingNumber', shipment.tracking_number, 'status', new_status), false);
   end if;
-  if new_status in ('in_transit', 'delivered')
-    and orders.mark_shipped(shipment.order_id, case new_status when 'delivered' then 'delivered' else 'shipped' end)
-    and shipment.cancelled_at is not null then
-    -- The order's parcel left with a label that was cancelled. A later label would send a second parcel.
-    perform shipping.end_shipment(shipment.order_id);
+  if new_status in ('in_transit', 'delivered') then
+    if shipment.status = 'cancelled' then
+      perform shipping.keep_cancelled(shipment);
+    end if;
+    perform orders.complete_shipping(shipment.order_id);
   end if;
   return jsonb_build_object('outcome', 'applied', 'tenant', shipment.tenant_id);
 end

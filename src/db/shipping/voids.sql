@@ -21,34 +21,34 @@ language sql set search_path = pg_catalog, pg_temp as $$
     where v.tracking_number is null and excluded.tracking_number is not null
 $$;
 
--- The order is cancelled or refunded: cancels its shipment if it has not moved, and prevents further labels. Returns
--- whether it has or had a label. The caller has locked the order. For orders. Emits shipping.cancelled.
+-- The order is cancelled, refunded or completely shipped: cancels its shipments that have not moved, and prevents further
+-- labels. Returns whether it has or had a label. The caller has locked the order. For orders. Emits shipping.cancelled.
 create or replace function shipping.end_shipment(of_order varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.order_id = of_order;
-  select * into shipment from shipping.shipments x
-    where x.order_id = of_order and x.cancelled_at is null;
-  if shipment.id is not null then
+  for shipment in
     update shipping.shipments x
     set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
-    where x.id = shipment.id and x.status = 'created';
-    if found then
-      perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider,
-        'ownAccount', shipment.own_account, 'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
-      perform platform.emit('shipping.cancelled', of_order,
-        jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
-    end if;
-    return true;
-  end if;
-  if request.status = 'open' and request.attempts > 0 then
-    perform shipping.request_void(request, null);
-  end if;
-  update shipping.label_requests x set status = 'ended'
-  where x.order_id = of_order and x.status in ('open', 'refused');
+    where x.order_id = of_order and x.cancelled_at is null and x.status = (select 'created') returning *
+  loop
+    request.shipment_id := shipment.id;
+    request.tenant_id := shipment.tenant_id;
+    request.order_id := of_order;
+    perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider,
+      'ownAccount', shipment.own_account, 'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number,
+      'externalId', shipment.external_id));
+    perform orders.unfulfil(of_order, shipment.quantities);
+    perform platform.emit('shipping.cancelled', of_order,
+      jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
+  end loop;
+  for request in select * from shipping.label_requests x
+    where x.order_id = of_order and x.status in ('open', 'refused')
+  loop
+    perform shipping.end_request(request);
+  end loop;
   return exists (select from shipping.shipments x where x.order_id = of_order);
 end
 $$;
@@ -104,12 +104,13 @@ begin
     returning * into label_void;
     continue when not found;
     tasks := tasks || (
-      -- The request may be for a later shipment by now.
+      -- The request may be for a later shipment by now. Then any other of the order has its address.
       select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', label_void.tenant_id,
         'shipmentId', label_void.shipment_id, 'provider', label_void.provider, 'carrier', label_void.carrier,
         'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id,
         'account', shipping.account_json(label_void.provider, label_void.own_account, label_void.tenant_id)))
-      from shipping.label_requests r where r.order_id = label_void.order_id);
+      from shipping.label_requests r where r.order_id = label_void.order_id
+      order by r.shipment_id = label_void.shipment_id desc, r.is_part limit 1);
   end loop;
   return tasks;
 end

@@ -3,7 +3,7 @@ import { address, currency, email, id, metadata, money, reference, sku, text, ti
 import { productOf } from '../../base/money.ts';
 import type { Line, OrderRow } from '../../db/orders/queries.ts';
 import { payment, refund, toPayment, toRefund } from '../payments.ts';
-import { shipment } from '../shipping.ts';
+import { shipment, toShipment } from '../shipping.ts';
 import { discountCode } from './discounts.ts';
 import { orderNumber } from './number.ts';
 
@@ -49,7 +49,7 @@ const orderLine = z
     tax: money,
     total: money.meta({ description: 'What is paid for the line' }),
     refundedQuantity: whole,
-    fulfilledQuantity: whole.meta({ description: 'Units that were shipped' }),
+    fulfilledQuantity: whole.meta({ description: 'Units in parcels whose label is requested or made' }),
   })
   .meta({ id: 'OrderLine' });
 
@@ -71,7 +71,8 @@ export const order = z
       .nullable()
       .meta({ description: 'null while the hold is undecided, and when there was not enough stock' }),
     payment: payment.nullable(),
-    shipment: shipment.nullable(),
+    shipment: shipment.nullable().meta({ description: 'The latest that has moved, otherwise the latest' }),
+    shipments: z.array(shipment).meta({ description: 'All of them, also cancelled ones, oldest first' }),
     refunds: z.array(refund).meta({ description: 'Oldest first' }),
     number: z.string().meta({ description: 'For people: shorter than the id', examples: ['K7QF2-M9X4T'] }),
     cartId: id.nullable(),
@@ -163,7 +164,8 @@ export const toOrder = (row: OrderRow): Order => ({
   campaignId: row.campaignId,
   reservation: row.reservation && { status: row.reservation.status, expiresAt: row.reservation.expiresAt },
   payment: row.payment && toPayment(row.payment),
-  shipment: row.shipment as Order['shipment'],
+  shipment: row.shipment && toShipment(row.shipment),
+  shipments: (row.shipments ?? []).map(toShipment),
   refunds: (row.refunds ?? []).map(toRefund),
   number: orderNumber(row.id),
   cartId: row.cartId ?? null,
