@@ -26,6 +26,7 @@ const plain = {
   parcel: null,
   carrier: null,
   delayedPayments: true,
+  automaticLabels: true,
   holdSeconds: null,
   cartSeconds: null,
   approvalSeconds: null,
@@ -63,7 +64,13 @@ describe('the settings of a tenant', () => {
   });
 
   test('keep what was set, field by field, and go back to the default with null', async () => {
-    const settings = { ...nullable, name: 'The shop', pricesIncludeTax: true, delayedPayments: false };
+    const settings = {
+      ...nullable,
+      name: 'The shop',
+      pricesIncludeTax: true,
+      delayedPayments: false,
+      automaticLabels: false,
+    };
     const changed = await change(settings);
     expect(changed.headers.get('server-timing')).toMatch(/db;desc="1 calls?"/);
     expect(changed.body).toEqual({ ...plain, ...settings });
@@ -98,6 +105,7 @@ describe('the settings of a tenant', () => {
     ['currency', ['eur', 'XTS', 'EURO']],
     ['pricesIncludeTax', [null, 'yes', 1]],
     ['delayedPayments', [null, 'no', 0]],
+    ['automaticLabels', [null, 'no', 0]],
     ['shipFrom', [{ line1: 'x' }, { ...nullable.shipFrom, name: '' }, 'Hamburg', []]],
     ['parcel', [{ ...nullable.parcel, weightGrams: 0 }, { weightGrams: 1 }, { ...nullable.parcel, colour: 1 }]],
     ['holdSeconds', [0, -1, 2_592_001, 1.5, '900']],

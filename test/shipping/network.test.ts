@@ -96,6 +96,65 @@ describe('a carrier on the network', () => {
     expect(await soldTo(id)).toBe(1);
   });
 
+  describe('for a parcel of some units', () => {
+    const part = (orderId: string, quantity: number, key: string) => {
+      const items = [{ lineId: '1', quantity }];
+      return store.send('POST', '/v1/shipments', { orderId, items, address: home }, { idempotencyKey: key });
+    };
+    const threeUnits = async () => {
+      const items = [{ sku: 'GIFT', quantity: 3 }];
+      const { body } = await store.send('POST', '/v1/orders', { customerId: 'customer-1', items });
+      await until(async () => (await orderOf(body.id)).status === 'confirmed');
+      return body.id as string;
+    };
+    const fulfilled = async (id: string) => (await orderOf(id)).items[0].fulfilledQuantity;
+
+    test('sells its label once, later through the queue, and a repetition gets that parcel', async () => {
+      const id = await threeUnits();
+      let answers = 0;
+      shippo.purchaseOutcome = () => (++answers <= 1 ? 'unavailable' : 'sell');
+      expect((await part(id, 1, `${id} a`)).status).toBe(503);
+      const other = await part(id, 2, `${id} b`);
+      expect([other.status, await fulfilled(id)]).toEqual([201, 3]);
+      await until(async () => (await orderOf(id)).shipments.length === 2);
+      const again = await part(id, 1, `${id} a`);
+      expect([again.status, again.body.items]).toEqual([201, [{ lineId: '1', quantity: 1 }]]);
+      const { shipments } = await orderOf(id);
+      expect(shipments.map((each: { id: string }) => each.id).sort()).toEqual([again.body.id, other.body.id].sort());
+      expect(shippo.sold.filter((sold) => [again.body.id, other.body.id].includes(sold))).toHaveLength(2);
+    });
+
+    test('rejects another parcel under an idempotency key whose label is not made yet', async () => {
+      const id = await threeUnits();
+      shippo.purchaseOutcome = () => 'unavailable';
+      expect((await part(id, 1, `${id} a`)).status).toBe(503);
+      await until(async () => (await requestOf(id))?.last_error !== null);
+      const other = await part(id, 2, `${id} a`);
+      expect([other.status, other.body.code]).toEqual([422, 'idempotency_key_reused']);
+      shippo.purchaseOutcome = () => 'sell';
+      await until(async () => (await orderOf(id)).shipments.length === 1);
+      expect(await fulfilled(id)).toBe(1);
+    });
+
+    test('gives its units back once it is given up, and voids what the carrier may have sold', async () => {
+      const id = await threeUnits();
+      shippo.purchaseOutcome = () => 'unavailable';
+      await part(id, 3, `${id} a`);
+      await until(async () => ((await requestOf(id))?.attempts ?? 0) >= 2);
+      await store.database.query(`update shipping.label_requests set attempts = 9 where order_id = $1`, [id]);
+      await until(async () => (await deadLettersOf(id)).length === 1);
+      expect([await requestOf(id), await fulfilled(id)]).toMatchObject([{ status: 'ended', attempts: 10 }, 0]);
+      const voids = await store.database.query('select status from shipping.label_voids where order_id = $1', [id]);
+      expect(voids).toEqual([{ status: 'open' }]);
+      shippo.purchaseOutcome = () => 'sell';
+      expect((await part(id, 3, `${id} b`)).status).toBe(201);
+      // It has been replaced, so its replay sends nothing.
+      await store.send('POST', `/v1/dead-letters/${(await deadLettersOf(id))[0]?.id}/replay`);
+      await store.settled();
+      expect((await orderOf(id)).shipments).toHaveLength(1);
+    });
+  });
+
   test('whose rejection is recorded late does not end the lease of another request', async () => {
     const id = await confirmed();
     const recorded = Promise.withResolvers<undefined>();
