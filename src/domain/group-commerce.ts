@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
-import { address, id, instant, money, reference, sku, time, whole } from '../base/fields.ts';
+import { address, email, id, instant, metadata, money, reference, sku, time, whole } from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
 import {
@@ -11,6 +11,7 @@ import {
   participantPage,
 } from '../db/group-commerce/queries.ts';
 import { holdWithinSeconds } from './card-holds.ts';
+import { taxLine } from './orders/order.ts';
 import { type ErrorResult, toApiError } from './refusals.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
@@ -83,6 +84,22 @@ export const participant = z
     state: z.enum(['joined', 'secured', 'ordered', 'charged', 'released']),
     reason: z.string().nullable().meta({ description: 'Why the place was released' }),
     secureBy: time.nullable().meta({ description: 'The deadline for the buyer to confirm. null once that is done' }),
+    subtotal: money.meta({ description: "The campaign's price" }),
+    shippingTotal: money,
+    shippingTax: money,
+    taxTotal: money.meta({ description: 'All tax, with that of shipping' }),
+    taxIncluded: z.boolean().meta({
+      description:
+        'Whether the amounts contain the tax. `total` = `subtotal` + `shippingTotal`, + `taxTotal` if not. They do not ' +
+        'change any more: the payment and the order have the same',
+    }),
+    taxLines: z.array(taxLine),
+    shippingOption: z.object({ id, name: z.string() }).nullable(),
+    total: money.meta({ description: 'What the buyer pays' }),
+    currency: z.string(),
+    email: z.string().nullable(),
+    billingAddress: address.nullable(),
+    metadata,
     joinedAt: time,
     updatedAt: time,
   })
@@ -90,8 +107,19 @@ export const participant = z
 
 export type Participant = z.infer<typeof participant>;
 
-export const joining = z.strictObject({ userId: reference, shippingAddress: address.optional() });
-export const leaving = z.strictObject({ userId: reference });
+const userId = reference.optional().meta({
+  description: "Required with a secret key. With a customer's session it is the customer, and may be left out",
+});
+
+export const joining = z.strictObject({
+  userId,
+  shippingAddress: address.optional(),
+  billingAddress: address.optional(),
+  email: email.optional().meta({ description: "Default, with a customer's session: the customer's" }),
+  metadata: metadata.optional(),
+  shippingOptionId: id.optional().meta({ description: 'Adds the price of this shipping option' }),
+});
+export const leaving = z.strictObject({ userId });
 
 const toCampaign = (row: CampaignRow): Campaign => ({
   id: row.id,
@@ -111,6 +139,19 @@ const toCampaign = (row: CampaignRow): Campaign => ({
   createdAt: row.createdAt,
 });
 
+/** What a place costs. Without frozen amounts that is the campaign's price. */
+const toAmounts = ({ amounts, price, currency }: ParticipantRow) => ({
+  subtotal: (amounts?.subtotal ?? price) as number,
+  shippingTotal: amounts?.shipping ?? 0,
+  shippingTax: amounts?.shippingTax ?? 0,
+  taxTotal: amounts?.tax ?? 0,
+  taxIncluded: amounts?.taxIncluded ?? false,
+  taxLines: amounts?.taxLines ?? [],
+  shippingOption: amounts?.shippingOption ?? null,
+  total: (amounts?.total ?? price) as number, // undefined only in a response that an earlier release stored
+  currency: currency as string,
+});
+
 const toParticipant = (row: ParticipantRow): Participant => ({
   id: row.id,
   campaignId: row.campaignId,
@@ -121,6 +162,10 @@ const toParticipant = (row: ParticipantRow): Participant => ({
   state: row.state,
   reason: row.reason,
   secureBy: row.secureBy,
+  ...toAmounts(row),
+  email: row.email ?? null,
+  billingAddress: (row.billingAddress ?? null) as Participant['billingAddress'],
+  metadata: row.metadata ?? {},
   joinedAt: row.joinedAt,
   updatedAt: row.updatedAt,
 });
@@ -177,13 +222,21 @@ export async function listParticipants(
   return rows.flatMap((row) => (row.participant ? [toParticipant(row.participant)] : []));
 }
 
+/** Without a session, which names the user. @throws ApiError validation_failed if the request does not name one */
+function requireUser({ call }: Context, user: string | undefined) {
+  if (user === undefined && !call.session)
+    throw new ApiError('validation_failed', undefined, { faults: [{ pointer: '/userId', detail: 'is required' }] });
+}
+
 /**
  * Takes one place and one unit of stock in one call, or neither. The campaign's row is locked, and the same statement
  * decides success if this join reaches the minimum. If the user has joined before, returns that participation.
- * @throws ApiError not_found, campaign_full, campaign_not_open, insufficient_inventory
+ * @throws ApiError not_found, campaign_full, campaign_not_open, insufficient_inventory, forbidden (a session names
+ * another user), validation_failed (no user, an option that is not offered, a total that cannot be charged)
  */
 export async function joinCampaign(context: Context, campaignId: string, joiner: z.infer<typeof joining>) {
   const { settings } = context;
+  requireUser(context, joiner.userId);
   const { tenant, answer, replayed } = await context.db.run<WriteResult<ParticipantRow>>(
     'group_commerce.join_campaign',
     context.call,
@@ -205,9 +258,10 @@ export async function joinCampaign(context: Context, campaignId: string, joiner:
 /**
  * Gives up a place before the campaign has succeeded. The unit is released in the same transaction, the payment by the
  * queue. If the user has left before, returns the same result.
- * @throws ApiError not_found, campaign_not_open
+ * @throws ApiError not_found, campaign_not_open, forbidden (a session names another user), validation_failed (no user)
  */
-export async function leaveCampaign(context: Context, campaignId: string, userId: string) {
+export async function leaveCampaign(context: Context, campaignId: string, userId: string | undefined) {
+  requireUser(context, userId);
   const { tenant, answer, replayed } = await context.db.run<WriteResult<ParticipantRow>>(
     'group_commerce.leave_campaign',
     context.call,

@@ -52,6 +52,8 @@ function explain(c: HttpContext, operation: Operation, error: unknown): unknown 
   if (!isForbidden || !isNeverAllowed(operation, c.req.header('authorization'))) return error;
   if (isSession(c.req.header('authorization')))
     return new ApiError('forbidden', 'A customer session cannot do this: use a secret key.');
+  if (operation.shoppers?.includes('session'))
+    return new ApiError('forbidden', 'A publishable key cannot do this: use a customer session or a secret key.');
   return new ApiError(
     'forbidden',
     c.req.method === 'GET' || c.req.method === 'HEAD'

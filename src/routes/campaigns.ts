@@ -104,11 +104,15 @@ campaigns.post(
     summary: 'Take a place in a campaign',
     description:
       'Takes one place and one unit of stock, or neither. Joining twice returns the same participation.\n\n' +
+      'The buyer pays the campaign’s price, with the tax for the address and the price of the shipping option, but ' +
+      'without discounts. These amounts are fixed when the place is taken. From a browser, a customer’s session joins as ' +
+      'its customer.\n\n' +
       'To pay, send `{"orderId": …}` from the response to `POST /v1/payments` right away. It returns the `clientSecret`. ' +
       'The buyer confirms it by `secureBy`: an authorization (`pi_…`, `confirmPayment`), or a saved card (`seti_…`, ' +
       '`confirmSetup`) if the campaign ends too late for an authorization. The buyer is charged when the campaign ' +
       'succeeds. The order exists from then on. Before that, `GET /v1/orders/{id}` returns 404.',
     scope: 'campaigns:write',
+    shoppers: ['session'],
     idempotency: 'required',
     params,
     body: joining,
@@ -133,6 +137,7 @@ campaigns.post(
     description:
       'The unit of stock is free at once. The payment is released a moment later. Leaving again returns the same response.',
     scope: 'campaigns:write',
+    shoppers: ['session'],
     idempotency: 'optional',
     params,
     body: leaving,

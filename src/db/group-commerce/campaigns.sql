@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/campaign-holds.sql, orders/orders.sql, payments/payments.sql, payments/campaign-places.sql
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/campaign-holds.sql, orders/campaign-places.sql, payments/payments.sql, payments/campaign-places.sql
 -- Campaigns and their places. Lock order: the campaign, its participants by id, then the rows that every order locks
 -- (order, payment, reservation, stock). The campaign's locked row decides, never a count that was read before.
 
@@ -16,7 +16,30 @@ language sql stable as $$
   select jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'userId', p.user_id, 'orderId', p.order_id,
     'paymentId', p.payment_id, 'shippingAddress', p.shipping_address, 'state', p.state, 'reason', p.reason,
     'secureBy', case when p.secured_at is null and p.state in ('joined', 'ordered') then platform.iso(p.secure_by) end,
-    'joinedAt', platform.iso(p.joined_at), 'updatedAt', platform.iso(p.updated_at))
+    'joinedAt', platform.iso(p.joined_at), 'updatedAt', platform.iso(p.updated_at), 'email', p.email,
+    'billingAddress', p.billing_address, 'metadata', p.metadata, 'amounts', p.amounts)
+$$;
+
+-- What an answer about a place needs of its campaign: the price of a place without amounts, and the SKU whose stock
+-- changed.
+create or replace function group_commerce.place_terms(c group_commerce.group_commerce_campaigns) returns jsonb
+language sql immutable as $$
+  select jsonb_build_object('price', c.price, 'currency', c.currency, 'sku', c.sku)
+$$;
+
+-- The input of a join or leave by a customer's session, as that customer: their id is `userId`, their e-mail is `email`
+-- unless one is given. Raises forbidden if the session names another user.
+create or replace function group_commerce.as_customer(input jsonb) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  customer constant varchar := platform.shopper()->>'customer';
+begin
+  if input->>'userId' <> customer then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'A customer session joins and leaves as its own customer: leave userId out.'));
+  end if;
+  return jsonb_build_object('email', orders.email_of(customer)) || input || jsonb_build_object('userId', customer);
+end
 $$;
 
 create or replace function group_commerce.emit_campaign(c group_commerce.group_commerce_campaigns, fact text,
@@ -88,21 +111,23 @@ begin
 end
 $$;
 
--- Creates the order of a place, at the campaign's price. The place already holds its unit.
+-- Creates the order of a place, at the campaign's price and with the amounts that the place froze. The place already
+-- holds its unit.
 create or replace function group_commerce.create_place_order(campaign group_commerce.group_commerce_campaigns,
   participant group_commerce.participants) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   select orders.place_campaign_order(jsonb_build_object('id', participant.order_id, 'customerId', participant.user_id,
     'sku', campaign.sku, 'price', campaign.price, 'currency', campaign.currency, 'campaignId', campaign.id,
-    'shippingAddress', participant.shipping_address))
+    'shippingAddress', participant.shipping_address, 'billingAddress', participant.billing_address,
+    'email', participant.email, 'metadata', participant.metadata, 'amounts', participant.amounts))
 $$;
 
--- Confirms the order of a place that costs nothing.
+-- Confirms the order of a place that costs nothing: it has no payment.
 create or replace function group_commerce.confirm_free_place(campaign group_commerce.group_commerce_campaigns,
   participant group_commerce.participants) returns group_commerce.participants
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if campaign.price = 0 then
+  if participant.payment_id is null then
     perform orders.confirm_paid_order(participant.order_id);
     update group_commerce.participants x set state = 'charged' where x.id = participant.id returning * into participant;
   end if;
@@ -150,18 +175,21 @@ begin
 end
 $$;
 
--- `input`: {campaignId, userId}. Allowed while the campaign is active. A user who has left already gets the same
+-- `input`: {campaignId, userId?}; a customer's session leaves as its customer. Allowed while the campaign is active. A user who has left already gets the same
 -- result. Raises not_found. Returns the error campaign_not_open. Emits campaign.left, payment.cancelled,
 -- inventory.released. Locks the campaign, then the participant.
 create or replace function group_commerce.leave_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave');
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave', '{session}');
   campaign group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
 begin
   if replay is not null then
     return replay;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
   end if;
   campaign := group_commerce.lock_campaign(input->>'campaignId');
   select * into participant from group_commerce.participants x
@@ -183,11 +211,12 @@ begin
     select * into participant from group_commerce.participants x where x.id = participant.id;
   end if;
   return platform.leave(call, 'campaigns.leave',
-    group_commerce.participant_json(participant) || jsonb_build_object('sku', campaign.sku));
+    group_commerce.participant_json(participant) || group_commerce.place_terms(campaign));
 end
 $$;
 
 call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.campaign_json, group_commerce.participant_json to fusion_reader;
+grant execute on function group_commerce.campaign_json, group_commerce.participant_json, group_commerce.place_terms
+  to fusion_reader;
 grant execute on function group_commerce.create_campaign, group_commerce.leave_campaign to fusion_worker;

@@ -17,10 +17,13 @@ language sql stable as $$
         else format('All %s places are taken.', c.max_participants) end) end
 $$;
 
--- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId, shippingAddress?, participantId,
--- orderId, paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. The tenant's own `grace_seconds` replaces
--- `graceSeconds`. A second join of a user returns the first one. A successful campaign creates the order at once.
--- Raises not_found. Returns the errors campaign_not_open, campaign_full, insufficient_inventory. Emits campaign.joined,
+-- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId?, shippingAddress?, billingAddress?,
+-- email?, metadata?, shippingOptionId?, participantId, orderId, paymentId, secureSeconds, graceSeconds,
+-- holdWithinSeconds}. The tenant's own `grace_seconds` replaces `graceSeconds`. A customer's session joins as its
+-- customer. With tax rates or a shipping option the place freezes its amounts (orders.settle_place). A second join of a
+-- user returns the first one. A successful campaign creates the order at once.
+-- Raises not_found, forbidden. Returns the errors campaign_not_open, campaign_full, insufficient_inventory,
+-- validation_failed (an option that is not offered, a total that cannot be charged). Emits campaign.joined,
 -- payment.created, at the minimum campaign.successful.
 -- One statement a step: the key, its stored answer, the campaign with an earlier place, the payment, the place, its
 -- unit, the answer.
@@ -28,16 +31,22 @@ create or replace function group_commerce.join_campaign(call jsonb, input jsonb)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
-  answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join'); -- the stored answer, if it is a replay
+  answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join', '{session}'); -- the stored answer, if it is a replay
   -- A variable, because to the planner an expression costs the same in an index condition as in a filter. A plan made
   -- while the campaign had no places could later read all of them.
-  joining_user constant varchar := input->>'userId';
+  joining_user varchar := input->>'userId';
   found_place record;
+  amounts jsonb; -- of a place that costs more or less than the campaign's price
 begin
   if answer is not null then
     return answer;
   end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+    joining_user := input->>'userId';
+  end if;
   select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
+    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) as has_tax,
     (select group_commerce.participant_json(p) from group_commerce.participants p
       where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released') as place
   into found_place
@@ -48,7 +57,8 @@ begin
     perform platform.fail('not_found');
   end if;
   if found_place.place is not null then
-    return platform.leave(call, 'campaigns.join', found_place.place);
+    return platform.leave(call, 'campaigns.join',
+      group_commerce.place_terms(found_place.campaign) - 'sku' || found_place.place);
   end if;
   -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
   if found_place.is_archived then
@@ -57,6 +67,13 @@ begin
   end if;
   if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
     return platform.leave(call, 'campaigns.join', found_place.fault);
+  end if;
+  if found_place.has_tax or input->>'shippingOptionId' is not null then
+    amounts := orders.settle_place(input || group_commerce.place_terms(found_place.campaign));
+    if amounts ? 'error' then
+      return platform.leave(call, 'campaigns.join', amounts);
+    end if;
+    input := input || jsonb_build_object('amounts', amounts);
   end if;
   begin
     answer := group_commerce.claim_place(found_place.campaign, input);
@@ -80,7 +97,8 @@ declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
   succeeded constant boolean := c.status = 'successful';
-  is_free constant boolean := c.price = 0;
+  amount constant numeric := coalesce((input->'amounts'->>'total')::numeric, c.price);
+  is_free constant boolean := amount = 0;
   joining_user constant varchar := input->>'userId';
   place record;
   participant group_commerce.participants;
@@ -88,7 +106,7 @@ declare
 begin
   if not is_free then
     perform payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
-      'campaignId', c.id, 'userId', input->'userId', 'amount', c.price, 'currency', c.currency, 'mode',
+      'campaignId', c.id, 'userId', input->'userId', 'amount', amount, 'currency', c.currency, 'mode',
       case when succeeded then 'order'
         when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
         else 'card' end));
@@ -105,14 +123,15 @@ begin
     returning x as campaign
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
-      shipping_address, state, joined_at, secure_by, secured_at, updated_at)
+      shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts)
     select input->>'participantId', tenant, c.id, joining_user, input->>'orderId',
       case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
       case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
       case when not is_free then now_at + make_interval(secs => case when succeeded then coalesce(
           (select t.grace_seconds from platform.tenants t where t.id = tenant), (input->>'graceSeconds')::int)
         else (input->>'secureSeconds')::int end) end,
-      case when is_free then now_at end, now_at
+      case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
+      nullif(input->'metadata', 'null'), input->'amounts'
     from taken
     on conflict (campaign_id, user_id) where state <> 'released' do nothing
     returning p as participant
@@ -155,7 +174,7 @@ begin
   elsif c.status = 'successful' then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
-  return group_commerce.participant_json(participant) || jsonb_build_object('sku', c.sku);
+  return group_commerce.participant_json(participant) || group_commerce.place_terms(c);
 end
 $$;
 

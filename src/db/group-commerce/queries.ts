@@ -43,6 +43,10 @@ export const participants = schema.table('participants', {
   secureBy: time('secure_by'),
   securedAt: time('secured_at'),
   updatedAt: time('updated_at').notNull(),
+  email: varchar('email'),
+  billingAddress: jsonb('billing_address'),
+  metadata: jsonb('metadata'),
+  amounts: jsonb('amounts'),
 });
 
 /** A campaign as `group_commerce.campaign_json` returns it. */
@@ -64,7 +68,22 @@ export type CampaignRow = {
   createdAt: string;
 };
 
-/** A place as `group_commerce.participant_json` returns it. A write adds the campaign's `sku`, which is not shown. */
+/** The amounts of a place with tax or shipping, as `orders.settle_place` returns them. */
+export type PlaceAmounts = {
+  subtotal: number;
+  shipping: number;
+  shippingTax: number;
+  tax: number;
+  total: number;
+  taxIncluded: boolean;
+  taxLines: { name: string; rate: number; taxable: number; amount: number }[];
+  shippingOption: { id: string; name: string } | null;
+};
+
+/**
+ * A place as `group_commerce.participant_json` returns it, with the campaign's price and currency. A write adds the
+ * campaign's `sku`, which is not shown. Answers that an earlier release stored end with `updatedAt`.
+ */
 export type ParticipantRow = {
   id: string;
   campaignId: string;
@@ -77,6 +96,12 @@ export type ParticipantRow = {
   secureBy: string | null;
   joinedAt: string;
   updatedAt: string;
+  email?: string | null;
+  billingAddress?: Record<string, string> | null;
+  metadata?: Record<string, string> | null;
+  amounts?: PlaceAmounts | null;
+  price?: number;
+  currency?: string;
   sku?: string;
 };
 
@@ -115,7 +140,9 @@ export function participantPage(db: Reader, campaignId: string, before: string |
     .limit(limit)
     .as('places');
   return db
-    .select({ participant: sql<ParticipantRow | null>`${places.participant}` })
+    .select({
+      participant: sql<ParticipantRow | null>`${places.participant} || group_commerce.place_terms("group_commerce_campaigns")`,
+    })
     .from(campaigns)
     .leftJoinLateral(places, sql`true`)
     .where(eq(campaigns.id, campaignId))

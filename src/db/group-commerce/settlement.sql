@@ -89,6 +89,7 @@ declare
   secured_ids text[] := '{}';
   unsecured_ids text[] := '{}';
   processing_ids text[] := '{}';
+  free_ids text[] := '{}'; -- of the secured: there is nothing to pay
   grace_end timestamptz;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
@@ -109,6 +110,9 @@ begin
     perform group_commerce.create_place_order(campaign, participant);
     if participant.secured_at is not null then
       secured_ids := secured_ids || participant.order_id::text;
+      if participant.payment_id is null then
+        free_ids := free_ids || participant.order_id::text;
+      end if;
     elsif participant.secure_by = 'infinity' then
       -- Stripe is still deciding the payment, so the unit stays held.
       processing_ids := processing_ids || participant.order_id::text;
@@ -120,9 +124,9 @@ begin
   perform inventory.keep_until(unsecured_ids, grace_end);
   perform inventory.emit_reserved(secured_ids || unsecured_ids || processing_ids);
   perform group_commerce.confirm_early_captures(payments.filter_paid_orders(secured_ids));
-  if campaign.price = 0 then
+  if cardinality(free_ids) > 0 then
     perform group_commerce.confirm_free_place(campaign, x) from group_commerce.participants x
-      where x.order_id = any(secured_ids) order by x.id;
+      where x.order_id = any(free_ids) order by x.id;
   end if;
   return jsonb_build_object('done', cardinality(secured_ids || unsecured_ids || processing_ids));
 end

@@ -231,29 +231,6 @@ begin
 end
 $$;
 
--- Creates the order of a place in a campaign, whose unit is already held. `input`: {id, customerId, sku, price,
--- currency, campaignId, shippingAddress}. For group commerce. Emits order.created.
-create or replace function orders.place_campaign_order(input jsonb) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  with new_order as (
-    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
-      created_at, updated_at)
-    values (input->>'id', input->>'customerId',
-      jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
-      (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
-      nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-    returning *
-  ), event as (
-    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-    select o.tenant_id, 'order.created', o.id, orders.created_json(o), platform.trace(), o.created_at from new_order o
-    returning tenant_id, seq, key
-  )
-  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-  select e.tenant_id, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s;
-end
-$$;
-
 -- An order with its hold, payment and shipments, as a read shows it.
 create or replace function orders.read_order(order_id varchar) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -270,6 +247,5 @@ $$;
 call platform.set_owner('orders', 'fusion_orders');
 
 grant execute on function orders.place_order to fusion_worker;
-grant execute on function orders.place_campaign_order to fusion_group_commerce;
 grant execute on function orders.order_json, orders.has_details, orders.details_json, orders.full_order_json, orders.hold_json, orders.payment_of,
   orders.refunds_of, orders.shipment_of, orders.shipments_of to fusion_reader;
