@@ -23,7 +23,7 @@ $$;
 -- What an answer about a place needs of its campaign: the price of a place without amounts, and the SKU whose stock
 -- changed.
 create or replace function group_commerce.place_terms(c group_commerce.group_commerce_campaigns) returns jsonb
-language sql immutable as $$
+language sql stable as $$
   select jsonb_build_object('price', c.price, 'currency', c.currency, 'sku', c.sku)
 $$;
 
