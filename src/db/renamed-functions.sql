@@ -1,4 +1,4 @@
--- requires: shipping/label-reminders.sql, shipping/shipments.sql, shipping/tracking.sql, shipping/voids.sql
+-- requires: orders/totals.sql, shipping/label-reminders.sql, shipping/shipments.sql, shipping/tracking.sql, shipping/voids.sql
 -- Drops functions under their former names, which `create or replace` leaves in existing databases. Only functions
 -- called them, never a Worker, and all callers were replaced earlier in the same transaction. This file drops functions
 -- of every service, so it is in no service's folder.
@@ -18,6 +18,9 @@ drop function if exists group_commerce.free_these(text[], jsonb);
 drop function if exists group_commerce.lose_place(varchar, text, text);
 drop function if exists group_commerce.lose_refunded(varchar, boolean);
 drop function if exists group_commerce.next_unsettled(jsonb, jsonb, text[]);
+drop function if exists orders.apply_discounts(jsonb, text[], numeric[], numeric, numeric);
+drop function if exists orders.best_discounts(jsonb, text[], numeric[], numeric, numeric);
+drop function if exists orders.tax_parts(numeric[], numeric[], integer[], boolean, numeric);
 drop function if exists payments.report_other_account(payments.payments, varchar, jsonb, text[]);
 drop function if exists group_commerce.note_settled(group_commerce.group_commerce_campaigns, text[]);
 drop function if exists group_commerce.order_place(group_commerce.group_commerce_campaigns, group_commerce.participants);

@@ -1,113 +1,177 @@
 -- requires: platform/access.sql, platform/currencies.sql
 -- The totals of a cart, an order, a place in a campaign or an invoice. The only code that adds money. Pure: the answer
--- follows from the arguments alone.
+-- follows from the arguments alone. docs/totals.md explains it with examples. An amount is a whole number of `unit`s: 0.01,
+-- or 1 for a currency without decimals.
 
--- Splits an amount over weights in units of `unit` (0.01, or 1 for a currency without decimals), by largest remainder: the
--- parts add up to the amount, and none is more than its weight if the amount is not more than all of them. Of equal
--- remainders the earlier one is rounded up. Without weights every part is 0.
-create or replace function orders.allocate(amount numeric, weights numeric[], unit numeric) returns numeric[]
+-- amount × share ÷ whole, rounded half up to a unit. Exact for an amount of any size, because div() does not round as
+-- the operator / does.
+create or replace function orders.fraction(amount numeric, share numeric, whole numeric, unit numeric) returns numeric
 language sql immutable as $$
-  select coalesce(array_agg(s.base + case when s.place <= (amount - s.bases) / unit then unit else 0 end order by s.ord), '{}')
-  from (
-    select p.ord, p.base, sum(p.base) over () as bases, row_number() over (order by p.exact - p.base desc, p.ord) as place
-    from (
-      select e.ord, e.exact, trunc(e.exact / unit) * unit as base
-      from (
-        select w.ord, coalesce(amount * w.weight / nullif(sum(w.weight) over (), 0), 0) as exact
-        from unnest(weights) with ordinality w(weight, ord)
-      ) e
-    ) p
-  ) s
+  select div(2 * amount * share + whole * unit, 2 * whole * unit) * unit
+$$;
+
+-- Splits an amount over weights by largest remainder: the parts add up to the amount, each differs from its exact share
+-- by less than a unit, and none is more than its weight if the amount is not more than all of them. Of equal remainders
+-- the earlier one is rounded up. Without weights every part is 0. Loops, because a query costs more than a few lines.
+create or replace function orders.allocate(amount numeric, weights numeric[], unit numeric) returns numeric[]
+language plpgsql immutable as $$
+declare
+  parts numeric[] := weights;
+  remainders numeric[] := weights;
+  whole numeric := 0;
+  missing numeric := amount; -- what the parts do not have yet
+  place integer;
+begin
+  for n in 1..cardinality(weights) loop
+    whole := whole + weights[n];
+  end loop;
+  if whole = 0 or amount = 0 then
+    return array_fill(0 * unit, array[cardinality(weights)]);
+  end if;
+  for n in 1..cardinality(weights) loop
+    parts[n] := div(amount * weights[n], whole * unit) * unit;
+    remainders[n] := amount * weights[n] - parts[n] * whole;
+    missing := missing - parts[n];
+  end loop;
+  if missing > 0 then
+    for place in
+      select r.n from unnest(remainders) with ordinality r(remainder, n) order by r.remainder desc, r.n
+      limit div(missing, unit)
+    loop
+      parts[place] := parts[place] + unit;
+    end loop;
+  end if;
+  return parts;
+end
 $$;
 
 -- Applies discounts, one after the other, to what is left of the lines and of the shipping price. `discounts`: as in
--- orders.totals, in their order. Returns {saved, left, shipping, applied: [{id, code, name, amount, allocations}]}: what
--- they save, what is left of each line and of the shipping price, and the share of each line.
-create or replace function orders.apply_discounts(discounts jsonb, ids text[], lefts numeric[], shipping numeric,
-  unit numeric) returns jsonb
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+-- orders.totals, in their order. Returns what they save, what is left of each line and of the shipping price, and
+-- {id, code, name, amount, allocations} of each. `positions`: the request's order of the lines.
+create or replace function orders.subtract_discounts(discounts jsonb, ids text[], positions bigint[], unit numeric,
+  inout lefts numeric[], inout shipping numeric, out saved numeric, out applied jsonb)
+language plpgsql immutable as $$
 declare
   discount jsonb;
   weights numeric[];
   amount numeric;
   parts numeric[];
-  saved numeric := 0;
-  applied jsonb := '[]';
+  allocations jsonb[];
 begin
-  for discount in select d from jsonb_array_elements(discounts) d loop
+  saved := 0;
+  applied := '[]';
+  for d in 0..jsonb_array_length(discounts) - 1 loop
+    discount := discounts->d;
     if discount->>'type' = 'free_shipping' then
       amount := shipping;
-      shipping := 0;
-      applied := applied || jsonb_build_array(discount - '{type,value,combinable,lines}'::text[] || jsonb_build_object(
-        'amount', amount, 'allocations', case when amount > 0
-          then jsonb_build_array(jsonb_build_object('lineId', 'shipping', 'amount', amount)) else '[]' end));
+      shipping := 0 * unit;
+      allocations := case when amount > 0
+        then array[jsonb_build_object('lineId', 'shipping', 'amount', amount)] else '{}' end;
     else
-      weights := case when discount->'lines' is null then lefts
-        else array(select case when discount->'lines' ? w.id then w.n else 0 end
-          from unnest(ids, lefts) with ordinality w(id, n, ord) order by w.ord) end;
-      amount := (select coalesce(sum(w), 0) from unnest(weights) w);
+      weights := lefts;
+      if discount ? 'lines' then
+        weights := array(select case when w.id in (select jsonb_array_elements_text(discount->'lines'))
+            then w.kept else 0 end
+          from unnest(ids, lefts) with ordinality w(id, kept, n) order by w.n);
+      end if;
+      amount := 0 * unit;
+      for n in 1..cardinality(weights) loop
+        amount := amount + weights[n];
+      end loop;
       amount := case discount->>'type'
-        when 'percentage' then round(amount * (discount->>'value')::numeric / 100 / unit) * unit
-        else least((discount->>'value')::numeric, amount) end;
+        when 'percentage' then orders.fraction(amount, (discount->>'value')::numeric, 100, unit)
+        else least(div((discount->>'value')::numeric, unit) * unit, amount) end;
       parts := orders.allocate(amount, weights, unit);
-      lefts := array(select p.n - p.part from unnest(lefts, parts) with ordinality p(n, part, ord) order by p.ord);
-      applied := applied || jsonb_build_array(discount - '{type,value,combinable,lines}'::text[] || jsonb_build_object(
-        'amount', amount, 'allocations', (select coalesce(jsonb_agg(jsonb_build_object('lineId', p.id, 'amount', p.part)
-          order by p.ord) filter (where p.part > 0), '[]') from unnest(ids, parts) with ordinality p(id, part, ord))));
+      allocations := array_fill(null::jsonb, array[cardinality(lefts)]);
+      for n in 1..cardinality(lefts) loop
+        if parts[n] > 0 then
+          lefts[n] := lefts[n] - parts[n];
+          allocations[positions[n]] := jsonb_build_object('lineId', ids[n], 'amount', parts[n]);
+        end if;
+      end loop;
+      allocations := array_remove(allocations, null);
     end if;
     saved := saved + amount;
+    applied := applied || jsonb_build_array(discount - '{type,value,combinable,lines}'::text[]
+      || jsonb_build_object('amount', amount, 'allocations', to_jsonb(allocations)));
   end loop;
-  return jsonb_build_object('saved', saved, 'left', to_jsonb(lefts), 'shipping', shipping, 'applied', applied);
 end
 $$;
 
--- The discounts that save most: all that can be combined together, or one of the others alone. Percentages come before
--- amounts, and those before free shipping. Returns what apply_discounts returns.
-create or replace function orders.best_discounts(discounts jsonb, ids text[], lefts numeric[], shipping numeric,
-  unit numeric) returns jsonb
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+-- Applies the discounts that save most: all that can be combined together, or one of the others alone. Percentages come
+-- before amounts, and those before free shipping; of one kind the larger comes first, then the lower id. Of choices that
+-- save the same, the combination wins, then the lowest id. Arguments and result as in subtract_discounts.
+create or replace function orders.choose_discounts(discounts jsonb, ids text[], positions bigint[], unit numeric,
+  inout lefts numeric[], inout shipping numeric, out saved numeric, out applied jsonb)
+language plpgsql immutable as $$
 declare
-  best jsonb;
-  candidate jsonb;
-  alone jsonb;
+  combined jsonb;
+  singles jsonb;
+  best record;
+  candidate record;
 begin
-  select orders.apply_discounts(coalesce(jsonb_agg(d order by array_position('{percentage,amount,free_shipping}',
-      d->>'type'), (d->>'value')::numeric desc, d->>'id') filter (where (d->>'combinable')::boolean), '[]'),
-    ids, lefts, shipping, unit)
-  into best from jsonb_array_elements(discounts) d;
-  for alone in
-    select d from jsonb_array_elements(discounts) d where not (d->>'combinable')::boolean order by d->>'id'
-  loop
-    candidate := orders.apply_discounts(jsonb_build_array(alone), ids, lefts, shipping, unit);
-    if (candidate->>'saved')::numeric > (best->>'saved')::numeric then
+  if jsonb_array_length(discounts) = 1 then
+    combined := case when (discounts->0->>'combinable')::boolean then discounts else '[]' end;
+    singles := case when combined = '[]' then discounts else '[]' end;
+  else
+    select coalesce(jsonb_agg(d order by array_position('{percentage,amount,free_shipping}', d->>'type'),
+        (d->>'value')::numeric desc, d->>'id' collate "C") filter (where (d->>'combinable')::boolean), '[]'),
+      coalesce(jsonb_agg(d order by d->>'id' collate "C") filter (where not (d->>'combinable')::boolean), '[]')
+    into combined, singles from jsonb_array_elements(discounts) d;
+  end if;
+  best := orders.subtract_discounts(combined, ids, positions, unit, lefts, shipping);
+  for d in 0..jsonb_array_length(singles) - 1 loop
+    candidate := orders.subtract_discounts(jsonb_build_array(singles->d), ids, positions, unit, lefts, shipping);
+    if candidate.saved > best.saved then
       best := candidate;
     end if;
   end loop;
-  return best;
+  lefts := best.lefts;
+  shipping := best.shipping;
+  saved := best.saved;
+  applied := best.applied;
 end
 $$;
 
--- The tax of amounts at one rate each (percent; null: no tax), on the sum of each rate, rounded half up and split by
--- largest remainder. `included`: the amounts contain it.
-create or replace function orders.tax_parts(amounts numeric[], rates numeric[], places integer[], included boolean,
-  unit numeric) returns numeric[]
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+-- The tax of amounts: of each rate on the sum of its amounts, rounded half up and split by largest remainder. `places`:
+-- the position of an amount's rate in `rates`, null for no tax. `included`: the amounts contain the tax. `tax_lines`:
+-- {name, rate, taxable, amount} of each rate that an amount has, in the order of name and rate.
+create or replace function orders.add_taxes(amounts numeric[], places integer[], rates jsonb, included boolean,
+  unit numeric, out taxes numeric[], out tax_lines jsonb)
+language plpgsql immutable as $$
 declare
-  taxes numeric[] := array_fill(0::numeric, array[cardinality(amounts)]);
-  rate record;
   parts numeric[];
+  weights numeric[];
+  taxable numeric;
+  tax numeric;
+  percent numeric;
 begin
-  for rate in
-    select p.place, min(p.rate) as percent, sum(p.amount) as taxable
-    from unnest(amounts, rates, places) p(amount, rate, place) where p.place is not null group by p.place
-  loop
-    parts := orders.allocate(
-      round(rate.taxable * rate.percent / (100 + case when included then rate.percent else 0 end) / unit) * unit,
-      array(select case when p.place = rate.place then p.amount else 0 end
-        from unnest(amounts, places) with ordinality p(amount, place, ord) order by p.ord), unit);
-    taxes := array(select t.tax + t.part from unnest(taxes, parts) with ordinality t(tax, part, ord) order by t.ord);
+  taxes := array_fill(0 * unit, array[cardinality(amounts)]);
+  tax_lines := '[]';
+  for place in 0..jsonb_array_length(rates) - 1 loop
+    continue when array_position(places, place) is null;
+    weights := amounts;
+    taxable := 0 * unit;
+    for n in 1..cardinality(amounts) loop
+      if places[n] = place then
+        taxable := taxable + amounts[n];
+      else
+        weights[n] := 0;
+      end if;
+    end loop;
+    percent := rates->place->>'rate';
+    tax := orders.fraction(taxable, percent, 100 + case when included then percent else 0 end, unit);
+    parts := orders.allocate(tax, weights, unit);
+    for n in 1..cardinality(amounts) loop
+      taxes[n] := taxes[n] + parts[n];
+    end loop;
+    tax_lines := tax_lines || jsonb_build_object('name', rates->place->'name', 'rate', trim_scale(percent),
+      'taxable', taxable - case when included then tax else 0 end, 'amount', tax);
   end loop;
-  return taxes;
+  if jsonb_array_length(tax_lines) > 1 then
+    tax_lines := (select jsonb_agg(t.line order by t.line->>'name' collate "C", (t.line->>'rate')::numeric, t.n)
+      from jsonb_array_elements(tax_lines) with ordinality t(line, n));
+  end if;
 end
 $$;
 
@@ -122,88 +186,83 @@ $$;
 create or replace function orders.totals(input jsonb) returns jsonb
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
-  unit constant numeric := case platform.currency_decimals(input->>'currency') when 0 then 1 else 0.01 end;
+  decimals constant integer := platform.currency_decimals(input->>'currency');
+  unit constant numeric := case decimals when 0 then 1 else 0.01 end;
   is_reverse constant boolean := coalesce((input->>'reverseCharge')::boolean, false);
   included boolean := coalesce((input->>'taxIncluded')::boolean, false);
+  rates jsonb := coalesce(input->'rates', '[]');
+  discounts constant jsonb := coalesce(input->'discounts', '[]');
   ids text[];
+  positions bigint[];
   sums numeric[];
   places integer[];
-  rates numeric[];
-  shipping numeric := coalesce((input->'shipping'->>'price')::numeric, 0);
-  discounted jsonb;
+  shipping numeric := round(coalesce((input->'shipping'->>'price')::numeric, 0), decimals);
   lefts numeric[];
   taxes numeric[];
+  taxed record;
+  applied jsonb := '[]';
+  chosen record;
+  lines jsonb[];
+  subtotal numeric := 0 * unit;
+  kept numeric := 0 * unit; -- what is left of the subtotal
+  tax numeric;
 begin
   -- Lines in an order of their own, so that the request's order decides no cent. Shipping comes last.
-  select array_agg(l.line->>'id' order by l.sku, l.sum, l.price),
-    array_agg(l.sum order by l.sku, l.sum, l.price),
-    array_append(array_agg((l.line->>'tax')::int order by l.sku, l.sum, l.price), (input->'shipping'->>'tax')::int)
-  into ids, sums, places
+  select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.position), '{}'), coalesce(array_agg(l.sum), '{}'),
+    array_append(array_agg(l.place), (input->'shipping'->>'tax')::integer)
+  into ids, positions, sums, places
   from (
-    select e as line, e->>'sku' collate "C" as sku, (e->>'price')::numeric as price,
-      (e->>'quantity')::numeric * (e->>'price')::numeric as sum
-    from jsonb_array_elements(input->'lines') e
+    select e.id, e.position, e.tax as place, round(e.quantity * e.price, decimals) as sum
+    from rows from (jsonb_to_recordset(nullif(input->'lines', 'null'))
+        as (id text, sku text, quantity numeric, price numeric, tax integer))
+      with ordinality e(id, sku, quantity, price, tax, position)
+    order by e.sku collate "C", 4, e.price, e.position
   ) l;
-  ids := coalesce(ids, '{}'); -- an empty cart
-  sums := coalesce(sums, '{}');
-  rates := array(select (input->'rates'->p.place->>'rate')::numeric from unnest(places) with ordinality p(place, ord)
-    order by p.ord);
-  if is_reverse and included then
-    taxes := orders.tax_parts(sums || shipping, rates, places, true, unit);
-    sums := array(select s.sum - s.tax from unnest(sums, taxes[:cardinality(sums)]) with ordinality s(sum, tax, ord) order by s.ord);
-    shipping := shipping - taxes[cardinality(taxes)];
+  if is_reverse then
+    if included then
+      taxes := (orders.add_taxes(sums || shipping, places, rates, true, unit)).taxes;
+      for n in 1..cardinality(sums) loop
+        sums[n] := sums[n] - taxes[n];
+      end loop;
+      shipping := shipping - taxes[cardinality(taxes)];
+      included := false;
+    end if;
+    rates := '[{"name": "Reverse charge", "rate": 0}]';
+    places := array(select 0 * p.place from unnest(places) with ordinality p(place, n) order by p.n);
   end if;
-  included := included and not is_reverse;
-  discounted := case when jsonb_array_length(coalesce(input->'discounts', '[]')) > 0
-    then orders.best_discounts(input->'discounts', ids, sums, shipping, unit)
-    else jsonb_build_object('left', to_jsonb(sums), 'shipping', shipping, 'applied', '[]'::jsonb) end;
-  lefts := array(select n::numeric from jsonb_array_elements_text(discounted->'left') with ordinality e(n, ord) order by e.ord);
-  shipping := discounted->>'shipping';
-  taxes := case when is_reverse then array_fill(0::numeric, array[cardinality(places)])
-    else orders.tax_parts(lefts || shipping, rates, places, included, unit) end;
-  return (
-    with line as (
-      select l.*, l.kept + case when included then 0 else l.tax end as total
-      from unnest(ids, sums, lefts, taxes, places) with ordinality l(id, sum, kept, tax, place, ord)
-      where l.ord <= cardinality(ids)
-    ), taxed as (
-      select l.place, sum(l.kept) as base, sum(l.tax) as tax
-      from (select kept, tax, place from line
-        union all select shipping, taxes[cardinality(taxes)], places[cardinality(places)] where input->'shipping' <> 'null') l
-      where l.place is not null group by l.place
-    ), sums as (
-      select coalesce(sum(l.sum), 0) as subtotal, coalesce(sum(l.sum - l.kept), 0) as discount,
-        coalesce(sum(l.tax), 0) + taxes[cardinality(taxes)] as tax,
-        jsonb_object_agg(l.id, jsonb_build_object('id', l.id, 'subtotal', l.sum, 'discount', l.sum - l.kept,
-          'tax', l.tax, 'total', l.total)) as by_id
-      from line l
-    )
-    select jsonb_build_object('subtotal', s.subtotal, 'discount', s.discount, 'shipping', shipping,
-      'shippingTax', taxes[cardinality(taxes)], 'tax', s.tax,
-      'total', s.subtotal - s.discount + shipping + case when included then 0 else s.tax end, 'taxIncluded', included,
-      'lines', (select coalesce(jsonb_agg(s.by_id -> (e.line->>'id') order by e.ord), '[]')
-        from jsonb_array_elements(input->'lines') with ordinality e(line, ord)),
-      'taxLines', (select coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'rate', t.rate,
-          'taxable', t.taxable, 'amount', t.tax) order by t.name, t.rate), '[]')
-        from (
-          select case when is_reverse then 'Reverse charge' else input->'rates'->x.place->>'name' end as name,
-            case when is_reverse then 0 else (input->'rates'->x.place->>'rate')::numeric end as rate,
-            sum(x.base - case when included then x.tax else 0 end) as taxable, sum(x.tax) as tax
-          from taxed x group by 1, 2
-        ) t),
-      'discounts', discounted->'applied')
-    from sums s);
+  lefts := sums;
+  if discounts <> '[]' then
+    chosen := orders.choose_discounts(discounts, ids, positions, unit, lefts, shipping);
+    lefts := chosen.lefts;
+    shipping := chosen.shipping;
+    applied := chosen.applied;
+  end if;
+  taxed := orders.add_taxes(lefts || shipping, places, rates, included, unit);
+  taxes := taxed.taxes;
+  tax := taxes[cardinality(taxes)];
+  lines := array_fill(null::jsonb, array[cardinality(ids)]);
+  for n in 1..cardinality(ids) loop
+    subtotal := subtotal + sums[n];
+    kept := kept + lefts[n];
+    tax := tax + taxes[n];
+    lines[positions[n]] := jsonb_build_object('id', ids[n], 'subtotal', sums[n], 'discount', sums[n] - lefts[n],
+      'tax', taxes[n], 'total', lefts[n] + case when included then 0 else taxes[n] end);
+  end loop;
+  return jsonb_build_object('subtotal', subtotal, 'discount', subtotal - kept, 'shipping', shipping,
+    'shippingTax', taxes[cardinality(taxes)], 'tax', tax,
+    'total', kept + shipping + case when included then 0 else tax end,
+    'taxIncluded', included, 'lines', to_jsonb(lines), 'taxLines', taxed.tax_lines, 'discounts', applied);
 end
 $$;
 
--- Whether the frozen amounts of an order's lines add up to those of the order (orders_lines_agree).
+-- Whether the frozen amounts of an order's lines are complete and add up to those of the order (orders_lines_agree).
 create or replace function orders.lines_agree(lines jsonb, subtotal numeric, discount numeric, tax numeric,
   shipping_tax numeric, tax_included boolean, tax_lines jsonb) returns boolean
 language sql immutable as $$
   select coalesce(sum(l.subtotal) = lines_agree.subtotal and sum(l.discount) = lines_agree.discount
       and sum(l.tax) + shipping_tax = lines_agree.tax
-      and bool_and(l.subtotal >= l.discount and l.discount >= 0 and l.tax >= 0
-        and l.total = l.subtotal - l.discount + case when tax_included then 0 else l.tax end), false)
+      and bool_and(coalesce(l.subtotal >= l.discount and l.discount >= 0 and l.tax >= 0
+        and l.total = l.subtotal - l.discount + case when tax_included then 0 else l.tax end, false)), false)
     and coalesce((select sum((t->>'amount')::numeric) from jsonb_array_elements(tax_lines) t), 0) = lines_agree.tax
   from jsonb_to_recordset(lines) l(subtotal numeric, discount numeric, tax numeric, total numeric)
 $$;
