@@ -42,7 +42,7 @@ language sql stable as $$
       order by t.region is not null desc, t.category is not null desc limit 1
     ) r
   ), numbered as (
-    select b.*, dense_rank() over (order by b.id) - 1 as place from best b
+    select b.*, dense_rank() over (order by b.name, b.rate) - 1 as place from best b -- one sum for each rate
   )
   select jsonb_build_object(
     'rates', coalesce((select jsonb_agg(jsonb_build_object('name', n.name, 'rate', n.rate) order by n.place)
