@@ -259,6 +259,7 @@ export function casesOf(facts: Facts, keys: Keys): Case[] {
     job('cron: unsecured places', 'group_commerce.free_unsecured', { limit: 200 }),
     job('cron: places whose order has ended', 'group_commerce.free_lost_places', { idleSeconds: 600, limit: 200 }),
     job('cron: campaigns to settle', 'group_commerce.settle_batch', { limit: 100, graceSeconds: 900 }),
+    job('cron: overdue checks of VAT numbers', 'orders.request_lost_vat_checks', { idleSeconds: 1_800, limit: 200 }),
     job('cron: overdue labels', 'shipping.remind_labels', { idleSeconds: 3_600, limit: 200, most: 8 }),
     {
       name: 'cron: purge of 5,000 idempotency keys',

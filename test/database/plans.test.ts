@@ -54,8 +54,12 @@ async function addRows(tenant: string, areOpen: boolean): Promise<void> {
     values ('$t-all-' || $open, '$t', 'x', 'USD', 'all', now(), now())`);
   await insert(`insert into catalog.prices (tenant_id, list_id, sku, min_quantity, price)
     select '$t', '$t-all-' || $open, '$t-sku-' || n, q, 9 from generate_series(1, $n) n, unnest(array[1, 10]) q`);
-  await insert(`insert into orders.customers (id, tenant_id, email, customer_group, created_at, updated_at)
-    select '$t-customer-' || n, '$t', '$t-' || n || '@example.com', 'vip', now(), now() from generate_series(1, $n) n`);
+  await insert(`insert into orders.customers (id, tenant_id, email, customer_group, vat_number, vat_status,
+      vat_requested_at, created_at, updated_at)
+    select '$t-customer-' || n, '$t', '$t-' || n || '@example.com', 'vip', 'DE136695976', case when $open then 'pending'
+      else 'valid' end, now() - interval '1 hour', now(), now() from generate_series(1, $n) n`);
+  await insert(`insert into orders.tax_rates (id, tenant_id, name, country, category, rate, created_at, updated_at)
+    select '$t-rate-$open-' || n, '$t', 'x', 'AQ', '$open-' || n, 20, now(), now() from generate_series(1, $n) n`);
   await insert(`insert into inventory.inventory (sku, tenant_id, quantity, reserved)
     select '$t-sku-' || n, '$t', 10, 10 from generate_series(1, $n) n`);
   await insert(`insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at, quantity)
@@ -328,6 +332,21 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
     await call('orders.find_price', { productId: 'p-A', quantity: 3, customerId: id, organizationId: 'org-1' });
     await call('catalog.delete_price_list', { id: list.id });
   },
+  'taxes and VAT numbers': async (call) => {
+    const rate = { id: randomUUID(), name: 'x', country: 'US', category: randomUUID(), rate: 5 };
+    await call('orders.create_tax_rate', rate);
+    await call('orders.update_tax_rate', { id: rate.id, change: { rate: 6 } });
+    const customer = { id: randomUUID(), email: `${rate.id}@example.com`, vatNumber: 'DE136695976' };
+    await call('orders.create_customer', customer);
+    await call('orders.update_customer', { id: customer.id, change: { vatNumber: 'FR40303265045' } });
+    await place(call, skus, { customerId: customer.id, shippingAddress: { ...address, state: 'CA' } });
+    const message = { eventId: randomUUID(), customerId: customer.id };
+    await call('orders.find_vat_checks', { tenant: 'default', messages: [message] });
+    const result = { ...message, number: 'FR40303265045', valid: true };
+    await call('orders.record_vat_checks', { tenant: 'default', results: [result] });
+    await call('orders.request_lost_vat_checks', { idleSeconds: 1_800, limit: 1 }, { now: inOneHour() });
+    await call('orders.delete_tax_rate', { id: rate.id });
+  },
   'products and stock': async (call) => {
     const sku = randomUUID();
     const product = { name: 'x', description: null, price: 10, currency: 'USD', inventory: 5 };
@@ -373,6 +392,7 @@ const jobs = new Set([
   ...['payments.apply_stripe', 'payments.note_reading', 'orders.expire_holds', 'group_commerce.expire_campaigns'],
   ...['group_commerce.free_unsecured', 'group_commerce.free_lost_places', 'shipping.apply_tracking'],
   ...['shipping.lease_voids', 'shipping.record_voids', 'shipping.remind_labels'],
+  'orders.request_lost_vat_checks',
 ]);
 
 /** One call of a scenario: its blocks, and the statements that touched the most of them. */

@@ -139,6 +139,7 @@ describe('a published event', () => {
     await store.send('PATCH', `/v1/products/${changed}`, { name: 'Changed', metadata: { season: 'winter' } });
     await store.send('DELETE', `/v1/products/${changed}`);
     await store.send('POST', '/v1/price-lists', { name: 'All', currency: 'USD', audience: 'all' });
+    await store.send('POST', '/v1/customers', { email: 'vat@example.com', vatNumber: 'DE136695976' });
     await addProduct(store, 'EMPTY', 0);
     await placeOrder('EMPTY');
     await placeOrder('EMPTY', {}, asyncHeaders);

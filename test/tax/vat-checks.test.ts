@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Reply, type Store, startStore, until } from '../support/harness.ts';
+import { deliver } from '../support/outbox.ts';
 import { jobSecret } from '../support/secrets.ts';
 
 let store: Store;
@@ -146,6 +147,31 @@ describe('the VAT number of a customer', () => {
       expect(await store.database.query('select from platform.dead_letters where key = $1', [id])).toEqual([]);
     },
   );
+
+  test('becomes no dead letter while VIES is unavailable: the queue waits longer each time, then leaves it to the cron', async () => {
+    store.vies.answers.set('MT11679112', 'MS_UNAVAILABLE');
+    const { id } = (await create({ vatNumber: 'MT11679112' })).body;
+    const [row] = await store.database.query<{ body: object }>(
+      'select platform.envelope(e) as body from platform.events e where key = $1',
+      [id],
+    );
+    const attempt = (attempts: number) =>
+      deliver(store, 'fusioncommerce-orders', [{ id: 'm', body: row?.body, attempts }]);
+    const waits: (number | undefined)[] = [];
+    for (let attempts = 1; attempts < 10; attempts++) waits.push((await attempt(attempts)).retried.m);
+    expect(waits).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 300]);
+    expect(await attempt(10)).toEqual({ outcome: 'ok', acknowledged: ['m'], retried: {} });
+    expect(await store.database.query('select from platform.dead_letters where key = $1', [id])).toEqual([]);
+    expect((await read(id)).vatStatus).toBe('pending');
+    store.vies.answers.clear();
+    await store.cron('* * * * *', new Date(Date.now() + 1_860_000));
+    await has(id, 'valid');
+  });
+
+  test('is confirmed for 30 customers at once', async () => {
+    const made = await Promise.all(Array.from({ length: 30 }, () => create({ vatNumber: 'HU12892312' })));
+    for (const { body } of made) await has(body.id, 'valid');
+  });
 
   test('whose message was lost is asked for again by the cron, once', async () => {
     const { id } = (await create({ vatNumber: 'SI50223054' })).body;
