@@ -10,8 +10,11 @@ alter table payments.refunds
 -- a released one.
 alter table inventory.reservations add column restocked integer[];
 
--- The units of each line that came back and were refunded with their return. They are among the refunded ones.
-alter table orders.orders add column returned_quantities integer[];
+-- Of each of `items`, beside `refunded_quantities`: the money that was refunded for these units, and those of them that
+-- came back and were refunded with their return.
+alter table orders.orders
+  add column refunded_amounts numeric(10,2)[],
+  add column returned_quantities integer[];
 
 create table orders.returns (
   id varchar primary key,

@@ -146,7 +146,9 @@ const queries = {
   orders: `select id, tenant_id as tenant, customer_id as customer, purchase_order_number as reference, items, total,
     currency, status, failure_reason as failure, campaign_id as campaign, shipping_address is not null as address
     from orders.orders order by id`,
-  reservations: `select order_id as "order", tenant_id as tenant, skus, quantities, status,
+  // Units that a refund of lines put back are free again.
+  reservations: `select order_id as "order", tenant_id as tenant, skus, case when status = 'committed' and restocked is not null
+      then array(select n - back from unnest(quantities, restocked) u(n, back)) else quantities end as quantities, status,
     case when expires_at = 'infinity' then null else expires_at end as expires from inventory.reservations`,
   stock: 'select tenant_id as tenant, sku, quantity, reserved from inventory.inventory order by 1, 2',
   adjustments: 'select tenant_id as tenant, sku, delta, reason from inventory.adjustments',

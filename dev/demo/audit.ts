@@ -98,7 +98,8 @@ async function readOrders(shop: Shop, ids: string[], intents: IntentTotals[]): P
 const readStock = (shop: Shop, skus: string[]) =>
   shop.query<StockUnits>(
     `with line as (
-       select l.sku, r.status, sum(l.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) l(sku, n)
+       select l.sku, r.status, sum(l.n - coalesce(l.back, 0))::int as n
+       from inventory.reservations r, unnest(r.skus, r.quantities, r.restocked) l(sku, n, back)
        where l.sku = any($1) group by 1, 2
      )
      select i.sku, i.quantity as free, i.reserved,

@@ -150,8 +150,9 @@ export function paymentFixture(store: Store, stripeAccount?: string) {
       const unbalanced = await store.database.query(
         `with used as (
            select l.sku, coalesce(sum(l.n) filter (where r.status = 'held'), 0)::int as held,
-             coalesce(sum(l.n) filter (where r.status = 'committed'), 0)::int as committed
-           from inventory.reservations r, unnest(r.skus, r.quantities) l(sku, n) group by l.sku
+             coalesce(sum(l.n - coalesce(l.back, 0)) filter (where r.status = 'committed'
+               or r.status = 'released' and r.restocked is not null), 0)::int as committed
+           from inventory.reservations r, unnest(r.skus, r.quantities, r.restocked) l(sku, n, back) group by l.sku
          )
          select i.sku, i.quantity, i.reserved, u.held, u.committed, sum(a.delta) as put_in
          from inventory.inventory i left join used u using (sku) left join inventory.adjustments a using (sku)

@@ -33,8 +33,8 @@ async function readStock({ client, tenant }: Database, plan: Plan): Promise<Stoc
        from inventory.adjustments a where a.tenant_id = $1 group by a.sku
      ), reserved_units as (
        select u.sku, coalesce(sum(u.n) filter (where r.status = 'held'), 0) as held,
-         coalesce(sum(u.n) filter (where r.status = 'committed'), 0) as committed
-       from inventory.reservations r, unnest(r.skus, r.quantities) u(sku, n) where r.tenant_id = $1 group by u.sku
+         coalesce(sum(u.n - coalesce(u.back, 0)) filter (where r.status = 'committed'), 0) as committed
+       from inventory.reservations r, unnest(r.skus, r.quantities, r.restocked) u(sku, n, back) where r.tenant_id = $1 group by u.sku
      )
      select w.sku, p.id as product, e.id as event, e.payload, extract(epoch from e.time) * 1000 as time,
        coalesce(m.by_import, 0)::text as "openedByImport",

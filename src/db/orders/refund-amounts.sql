@@ -12,13 +12,13 @@ $$;
 
 -- The lines of an order with what happened to each of them. `total`: what was paid for it.
 create or replace function orders.lines_of(o orders.orders)
-returns table (place integer, sku text, quantity integer, total numeric, refunded integer, restocked integer,
-  returned integer, fulfilled integer)
+returns table (place integer, sku text, quantity integer, total numeric, refunded integer, refunded_amount numeric,
+  restocked integer, returned integer, fulfilled integer)
 language sql stable as $$
   select i.place::int, i.item->>'sku', (i.item->>'quantity')::int,
     coalesce((o.lines->(i.place::int - 1)->>'total')::numeric,
       (i.item->>'quantity')::numeric * (i.item->>'price')::numeric),
-    coalesce(o.refunded_quantities[i.place], 0), coalesce(o.restocked_quantities[i.place], 0),
+    coalesce(o.refunded_quantities[i.place], 0), coalesce(o.refunded_amounts[i.place], 0), coalesce(o.restocked_quantities[i.place], 0),
     coalesce(o.returned_quantities[i.place], 0), coalesce(o.fulfilled_quantities[i.place],
       case when o.status in ('shipped', 'delivered') then (i.item->>'quantity')::int else 0 end)
   from jsonb_array_elements(o.items) with ordinality i(item, place)
@@ -39,7 +39,9 @@ language sql stable as $$
     - coalesce(o.shipping_refunded, 0)
 $$;
 
--- What a refund of units is worth. `input`: {items: [{lineId, quantity}], shipping?: true (all that is left) or an amount}.
+-- What a refund of units is worth: what these units and the refunded ones of the line are worth together, less what was
+-- refunded for it. Usually that is the difference of two sums of first_units_worth; after a refund of other units has
+-- failed, it can be a cent more or less, so that all refunds add up again. `input`: {items: [{lineId, quantity}], shipping?: true (all that is left) or an amount}.
 -- `reserved`: units of each line that something else may refund (open returns). Returns {items: [{lineId, quantity,
 -- amount}], shipping, amount}, or the errors validation_failed, refund_exceeds_payment.
 create or replace function orders.refund_amounts(o orders.orders, input jsonb, reserved integer[]) returns jsonb
@@ -60,8 +62,7 @@ begin
   ), priced as (
     select w.*, l.place, l.quantity - l.refunded - coalesce(reserved[l.place], 0) as units_left,
       coalesce(reserved[l.place], 0) as in_returns,
-      orders.first_units_worth(l.total, l.refunded + w.units, l.quantity, unit)
-        - orders.first_units_worth(l.total, l.refunded, l.quantity, unit) as worth
+      greatest(0, orders.first_units_worth(l.total, l.refunded + w.units, l.quantity, unit) - l.refunded_amount) as worth
     from wanted w left join orders.lines_of(o) l on l.place::text = w.line_id
   )
   select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/lineId', p.at), 'detail', 'The order has no such line.')
@@ -100,6 +101,16 @@ language sql immutable as $$
   ) w on w.place = l.place
 $$;
 
+-- As add_units, for the amounts of these items.
+create or replace function orders.add_amounts(amounts numeric[], line_count integer, items jsonb, sign integer)
+returns numeric[]
+language sql immutable as $$
+  select array_agg(coalesce(amounts[l.place], 0) + sign * coalesce(w.amount, 0) order by l.place)
+  from generate_series(1, line_count) l(place) left join (
+    select (i->>'lineId')::int as place, sum((i->>'amount')::numeric) as amount from jsonb_array_elements(items) i group by 1
+  ) w on w.place = l.place
+$$;
+
 -- A field of these items by SKU (sorted, each once), without zeros: as inventory takes units.
 create or replace function orders.units_by_sku(o orders.orders, items jsonb, field text, out skus text[], out units integer[])
 language sql stable as $$
@@ -117,6 +128,15 @@ language sql immutable as $$
     and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true)
 $$;
 
+-- Whether no line has more money refunded than was paid for it (orders_refunded_amounts_within).
+create or replace function orders.amounts_within(amounts numeric[], items jsonb, lines jsonb) returns boolean
+language sql immutable as $$
+  select cardinality(amounts) = jsonb_array_length(items) and not exists (
+    select from jsonb_array_elements(items) with ordinality i(item, place)
+    where (amounts[i.place] between 0 and coalesce((lines->(i.place::int - 1)->>'total')::numeric,
+      (i.item->>'quantity')::numeric * (i.item->>'price')::numeric)) is not true)
+$$;
+
 -- The quantities of an order's items.
 create or replace function orders.quantities_of(items jsonb) returns integer[]
 language sql immutable as $$
@@ -130,6 +150,8 @@ begin
     alter table orders.orders
       add constraint orders_refunded_within
         check (refunded_quantities is null or orders.counts_within(refunded_quantities, orders.quantities_of(items))),
+      add constraint orders_refunded_amounts_within
+        check (refunded_amounts is null or orders.amounts_within(refunded_amounts, items, lines)),
       add constraint orders_restocked_within
         check (restocked_quantities is null or orders.counts_within(restocked_quantities, refunded_quantities)),
       add constraint orders_returned_within

@@ -22,6 +22,7 @@ begin
   if refunded_items <> '[]' then
     update orders.orders x
     set refunded_quantities = orders.add_units(x.refunded_quantities, line_count, refunded_items, 'quantity', 1),
+        refunded_amounts = orders.add_amounts(x.refunded_amounts, line_count, refunded_items, 1),
         restocked_quantities = orders.add_units(x.restocked_quantities, line_count, refunded_items, 'restocked', 1),
         returned_quantities = case when (input->>'returned')::boolean
           then orders.add_units(x.returned_quantities, line_count, refunded_items, 'quantity', 1) else x.returned_quantities end,
@@ -108,6 +109,7 @@ begin
   end if;
   update orders.orders o
   set refunded_quantities = orders.add_units(o.refunded_quantities, jsonb_array_length(o.items), failed_items, 'quantity', -1),
+      refunded_amounts = orders.add_amounts(o.refunded_amounts, jsonb_array_length(o.items), failed_items, -1),
       restocked_quantities = orders.add_units(o.restocked_quantities, jsonb_array_length(o.items), failed_items, 'restocked', -1),
       shipping_refunded = o.shipping_refunded - (refund->>'shipping')::numeric, updated_at = platform.clock()
   where o.id = order_row.id;
