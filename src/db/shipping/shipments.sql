@@ -184,10 +184,11 @@ begin
 end
 $$;
 
--- Saves a label that a carrier has made: {orderId, shipmentId, trackingNumber, carrier, provider, ownAccount?,
--- externalId?, labelUrl, traceparent?}. The carrier gives one label for each shipment id, so all callers have the same
--- one. Returns null if the order was cancelled or refunded in the meantime; then the request records the label, and it
--- is voided. A label of an earlier shipment id is voided too. Locks the order. Emits shipping.label.created.
+-- Saves a label that a carrier has made: {orderId, shipmentId (earlier Workers sent none), trackingNumber, carrier,
+-- provider, ownAccount?, externalId?, labelUrl, traceparent?}. The carrier gives one label for each shipment id, so all
+-- callers have the same one. Returns null if the order or the request has ended in the meantime; then the request records
+-- the label, and it is voided. A label of an earlier shipment id is voided too. Locks the order. Emits
+-- shipping.label.created.
 create or replace function shipping.save_label(label jsonb) returns shipping.shipments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -196,7 +197,8 @@ declare
   shipment shipping.shipments;
 begin
   select * into request from shipping.label_requests x
-    where x.shipment_id = label->>'shipmentId' and x.order_id = order_row.id;
+    where x.order_id = order_row.id
+      and case when label ? 'shipmentId' then x.shipment_id = label->>'shipmentId' else not x.is_part end;
   if not found then
     request.shipment_id := label->>'shipmentId';
     request.tenant_id := order_row.tenant_id;
@@ -268,7 +270,7 @@ begin
           status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused'
             else 'open' end
       where x.order_id = item->>'orderId' and x.status = (select 'open')
-        and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
+        and case when item ? 'shipmentId' then x.shipment_id = item->>'shipmentId' else not x.is_part end
         and x.leased_until is not distinct from coalesce((item->>'lease')::timestamptz, x.leased_until)
       returning * into request;
       new_status := request.status;
@@ -286,7 +288,7 @@ begin
       if request.order_id is null then
         select x.status into new_status from shipping.label_requests x
         where x.order_id = item->>'orderId' and x.status in ('open', 'refused')
-          and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id);
+          and case when item ? 'shipmentId' then x.shipment_id = item->>'shipmentId' else not x.is_part end;
       elsif new_status = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',
           jsonb_build_object('orderId', item->>'orderId'), true);
@@ -294,7 +296,8 @@ begin
     end if;
     if new_status is not null then
       answer := jsonb_insert(answer, array[new_status, '0']::text[], item->'orderId')
-        || jsonb_build_object('shipments', answer->'shipments' || jsonb_build_object(item->>'shipmentId', new_status));
+        || jsonb_build_object('shipments', answer->'shipments'
+          || jsonb_build_object(coalesce(item->>'shipmentId', ''), new_status));
     end if;
   end loop;
   return answer;
