@@ -17,6 +17,7 @@ const layers = [
   'src/events/kafka/consume/',
   'src/stripe/',
   'src/vies/',
+  'src/oidc/',
   'src/domain/',
   'src/events/',
   'src/http/',

@@ -18,9 +18,11 @@ export type Kind = (typeof kinds)[number];
 /** The scopes that a key of this kind may have. */
 export const scopesOf = (kind: Kind): string[] => (kind === 'secret' ? scopes : publishableScopes);
 
-/** What a key begins with. The database of a request is found by it: `cellOfKey` in cells.ts reads it again. */
-const startOfKey = (kind: Kind, cell: string): string =>
-  `${kind === 'secret' ? 'sk' : 'pk'}_live_${cell === defaultCell ? '' : `${cell}_`}`;
+const prefixes = { secret: 'sk', publishable: 'pk', session: 'cs' };
+
+/** What a key, or the token of a customer's session, begins with. The database of a request is found by it: `cellOfKey` in cells.ts reads it again. */
+const startOfKey = (kind: Kind | 'session', cell: string): string =>
+  `${prefixes[kind]}_live_${cell === defaultCell ? '' : `${cell}_`}`;
 
 /** How many characters of a key's random part are stored, so that a person can tell keys apart. */
 const shownCharacters = 4;
@@ -36,7 +38,7 @@ function makeRandomPart(): string {
 }
 
 /** A random part, and the key that it makes in a cell. */
-export function makeKey(kind: Kind): (cell: string) => string {
+export function makeKey(kind: Kind | 'session'): (cell: string) => string {
   const randomPart = makeRandomPart();
   return (cell) => startOfKey(kind, cell) + randomPart;
 }

@@ -16,7 +16,7 @@ export function log(line: Line): void {
   console.log(JSON.stringify({ time: new Date().toISOString(), ...line }));
 }
 
-const secretInPath = /(?:sk|pk|rk|pi|seti|pm|lt|whsec)_[\w-]+/gi;
+const secretInPath = /(?:sk|pk|cs|ct|rk|pi|seti|pm|lt|whsec)_[\w-]+/gi;
 
 /** A request's path for the log, without the query and anything that looks like a key or an e-mail address. */
 export const pathForLog = (path: string): string =>

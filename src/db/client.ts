@@ -22,6 +22,13 @@ export type Call = {
   origin?: string;
   /** The key is the token of a customer's session. */
   session?: true;
+  /** The key is one of those that may use the operation from a browser without its scope. */
+  shopper?: true;
+  /**
+   * The Worker has checked what the database cannot, such as a signature. So the call carries the job secret too, which
+   * a leaked login does not have.
+   */
+  vouched?: true;
   /** The SHA-256 of the request's `Cart-Token`. */
   cartHash?: string;
   /** Replaces the key for watching a campaign; `campaign` is the id in the path. */
@@ -53,8 +60,11 @@ export type Database = {
   readonly cell: string;
   /** The database of another cell. Its calls count in the same `usage`. */
   inCell(cell: string): Database;
-  /** Only checks the key and its scope, for a request that is rejected for another reason. */
-  authenticate(call: Call, scope: string): Promise<void>;
+  /**
+   * Only checks the key and its scope, for a request that is rejected for another reason. `shoppers`: the kinds of key
+   * that need no scope.
+   */
+  authenticate(call: Call, scope: string, shoppers?: readonly string[]): Promise<void>;
   /**
    * Runs one SQL function of a service, `service.verb(call, input)`, as one HTTP call and one transaction. An input
    * that depends on the cell, to which the tenant may have moved, is a function of it. `lines`: how many rows it locks;
@@ -210,7 +220,7 @@ export function openDatabase(cells: Cells, cell: string, usage = { calls: 0, ms:
       const statement = (settings: DatabaseSettings, target: string) => {
         const inputText = sameText ?? JSON.stringify(typeof input === 'function' ? input(target) : input);
         const caller = JSON.stringify({
-          ...(isJob ? withJobSecret(call, settings) : call),
+          ...(isJob || call.vouched ? withJobSecret(call, settings) : call),
           ...(patienceMs > 0 ? { patienceMs: patienceMs / 4 } : {}),
         });
         return sql`select ${sql.raw(name)}(${caller}::jsonb, ${inputText}::jsonb) as result`;
@@ -255,10 +265,11 @@ export function openDatabase(cells: Cells, cell: string, usage = { calls: 0, ms:
       if (!result) throw new Error('platform.health returned no row');
       return result;
     },
-    async authenticate(call: Call, scope: string) {
-      const [response] = await attempt({}, call.keyHash, (db) =>
-        db.execute<{ tenant: string }>(authenticateStatement(call, scope)),
-      );
+    async authenticate(call: Call, scope: string, shoppers: readonly string[] = []) {
+      const statement = call.shopper
+        ? sql`select platform.check_key(${JSON.stringify(call)}::jsonb, ${scope}, ${`{${shoppers}}`}::text[]) as tenant`
+        : authenticateStatement(call, scope);
+      const [response] = await attempt({}, call.keyHash, (db) => db.execute<{ tenant: string }>(statement));
       tenant = response.rows[0]?.tenant ?? null;
     },
     async read<T>(call: Call, scope: string, build: (db: Reader) => RunnableQuery<T, 'pg'>) {

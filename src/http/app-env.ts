@@ -18,7 +18,10 @@ export type Variables = {
   reader: string;
   /** Whether the database accepted this key recently. If so, the body is read before the key is checked. */
   isKeyKnown: boolean;
-  /** Whether the request failed before its own database call, and a separate call has accepted its key. */
+  /**
+   * Whether the database has accepted the key, though the request has failed: before its own database call, or for an
+   * ID token that is not valid.
+   */
   isKeyChecked: boolean;
   /** The tenant for the log. Only a route that may respond without a database call of its own sets it. */
   tenant: string;

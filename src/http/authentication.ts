@@ -38,6 +38,8 @@ export const readCredentials = createMiddleware<AppEnv>(async (c, next) => {
   if (isSession(authorization)) call.session = true;
   const cartHash = operation.shoppers && readCartToken(c.req.header('cart-token'));
   if (cartHash !== undefined) call.cartHash = cartHash;
+  const shopper = shopperOf(authorization);
+  if (shopper !== undefined && operation.shoppers?.includes(shopper)) call.shopper = true;
   call.keyHash = hash;
   if (cell !== defaultCell) c.set('context', inCell(context, cell));
   const origin = originOf(operation, c.req.header('origin'));
@@ -75,7 +77,7 @@ export const authentication = createMiddleware<AppEnv>(async (c, next) => {
   const { scope } = operation;
   const { db, call } = c.get('context');
   const check = () =>
-    db.authenticate(call, scope).catch((error: unknown) => {
+    db.authenticate(call, scope, operation.shoppers).catch((error: unknown) => {
       throw explain(c, operation, error);
     });
   const neverAllowed = isNeverAllowed(operation, c.req.header('authorization'));

@@ -5,6 +5,9 @@ import type { AppEnv, HttpContext } from './app-env.ts';
 import { shopperOf } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
+/** The reason of `platform.identify`. Any other `forbidden` is about the request, and its page may read it. */
+export const originRefused = 'This key does not allow requests from this origin.';
+
 /** The scopes of publishable keys, and therefore of pages of other origins: they read what buyers may see. */
 export const pageScopes = publishableScopes;
 
@@ -42,7 +45,9 @@ export function originOf(operation: Operation, header: string | undefined): stri
  * that allows the page.
  */
 function mayRead(c: HttpContext): boolean {
-  if (c.error instanceof ApiError && c.error.code === 'forbidden') return false;
+  if (c.error instanceof ApiError && c.error.code === 'forbidden') {
+    if (!c.get('operation')?.shoppers || c.error.detail === originRefused) return false;
+  }
   const authorization = c.req.header('authorization');
   return authorization === undefined || shopperOf(authorization) !== undefined;
 }

@@ -34,7 +34,7 @@ export function shopperOf(authorization: string | undefined): Shopper | undefine
 }
 
 /** Whether the key has the format of a publishable key. */
-export const isPublishable = (authorization: string | undefined): boolean => /^Bearer +pk_/i.test(authorization ?? '');
+const isPublishable = (authorization: string | undefined): boolean => /^Bearer +pk_/i.test(authorization ?? '');
 
 const liveTokenFormat = /^lt_(?:([a-z][a-z0-9]{1,11})_)?([0-9a-f-]{36}_[0-9]{10}_[0-9a-f]{64})$/;
 

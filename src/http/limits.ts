@@ -4,6 +4,11 @@ import { type Bindings, settingsOf } from '../env.ts';
 /** Requests of a key per period, in one data center. The same numbers as in wrangler.toml. */
 export const keyLimit = { requests: 20_000, seconds: 10 };
 /**
+ * Requests of one cart or one customer's session per period, in one isolate. A page of a shop loads dozens of things at
+ * once. All requests that an address sends with publishable keys and sessions are limited by `keyLimit` too.
+ */
+export const shopperLimit = { requests: 1_000, seconds: 10 };
+/**
  * Rejected requests of an address per period: invalid keys, keys that were not seen before, forged webhooks, and
  * `/readyz`. Keys that the database accepted do not count, so a server that uses the keys of many tenants is limited
  * only by each key's limit.
@@ -37,7 +42,12 @@ type Bucket = { left: number; at: number };
 const acceptedUntil = new Map<string, number>();
 /** Until when each rejected key is rejected here, without a database call. */
 const rejectedUntil = new Map<string, number>();
-const buckets = new Map<string, Bucket>();
+/** Apart for each kind, so that invented Cart-Tokens push out no bucket of a key or address. */
+const buckets = {
+  key: new Map<string, Bucket>(),
+  address: new Map<string, Bucket>(),
+  shopper: new Map<string, Bucket>(),
+};
 const trials = new Map<string, Bucket & { inProgress: Set<{ since: number }> }>();
 
 function remember<T>(memory: Map<string, T>, name: string, value: T): T {
@@ -62,12 +72,12 @@ function refill(bucket: Bucket, { requests, seconds }: Limit, capacity: number, 
   bucket.at = now;
 }
 
-/** Takes one request from a key's bucket. @throws ApiError rate_limited, with `Retry-After: 1` */
-export function takeRequest(keyHash: string, limit: Limit, now: number): void {
+/** Takes one request from a bucket. `kind`: whose it is. @throws ApiError rate_limited, with `Retry-After: 1` */
+export function takeRequest(name: string, limit: Limit, now: number, kind: keyof typeof buckets = 'key'): void {
   const capacity = Math.max(1, (limit.requests / limit.seconds) * burstSeconds);
-  const bucket = buckets.get(keyHash) ?? remember(buckets, keyHash, { left: capacity, at: now });
+  const bucket = buckets[kind].get(name) ?? remember(buckets[kind], name, { left: capacity, at: now });
   refill(bucket, limit, capacity, now);
-  if (bucket.left < 1) reject('key', limit, 1);
+  if (bucket.left < 1) reject(kind, limit, 1);
   bucket.left--;
 }
 
@@ -114,30 +124,43 @@ export function takeTrial(env: Bindings, address: string | undefined, free = fal
   };
 }
 
+/** Who sends a request, as far as its limits are concerned. */
+export type Sender = {
+  keyHash: string;
+  address: string | undefined;
+  /** The request comes from a browser: all shoppers of a shop use one publishable key, so the key is not counted. */
+  isBrowser: boolean;
+  /** The hash of the cart's token or of the session, if there is one. */
+  shopper: string | undefined;
+};
+
 /**
- * Counts a request against its key's limit (`ofAddress`: against that of its address with this key, because all
- * shoppers of a shop use one publishable key), and against its address's limit while the key is not known, before the
- * database is called. A key that the database has just rejected is rejected here for 10 s. The caller reports the
+ * Counts a request against the limit of its key, or of its address and its cart or session if it comes from a browser.
+ * While the key is not known it counts as a trial of its address too, before the database is called. A key that the database has just rejected is rejected here for 10 s. The caller reports the
  * outcome.
  * @returns `isKnown`: the database accepted the key in the last 10 minutes
  * @throws ApiError rate_limited, with `Retry-After`; unauthenticated
  */
 export async function limitKey(
   env: Bindings,
-  keyHash: string,
-  address: string | undefined,
-  ofAddress = false,
+  { keyHash, address, isBrowser, shopper }: Sender,
 ): Promise<{ isKnown: boolean; report: Report }> {
-  const counted = ofAddress && address !== undefined ? `${keyHash} ${networkOf(address)}` : keyHash;
+  const ofAddress = isBrowser && address !== undefined;
+  const counted = ofAddress ? networkOf(address) : keyHash;
+  const kind = ofAddress ? 'address' : 'key';
   const now = Date.now();
   if ((rejectedUntil.get(keyHash) ?? 0) > now) throw new ApiError('unauthenticated');
   const isKnown = (acceptedUntil.get(keyHash) ?? 0) > now;
   const limit = { ...keyLimit, requests: settingsOf(env).KEY_LIMIT_REQUESTS };
-  takeRequest(counted, limit, now);
+  takeRequest(counted, limit, now, kind);
+  if (shopper !== undefined) {
+    const requests = Math.min(shopperLimit.requests, limit.requests);
+    takeRequest(shopper, { ...shopperLimit, requests }, now, 'shopper');
+  }
   const reportTrial = isKnown ? undefined : takeTrial(env, address);
   if (env.KEY_LIMIT && !(await env.KEY_LIMIT.limit({ key: counted })).success) {
     reportTrial?.('undecided');
-    reject('key', limit);
+    reject(kind, limit);
   }
   const report: Report = (outcome) => {
     if (outcome === 'bad') remember(rejectedUntil, keyHash, now + rejectedForMs);

@@ -1,7 +1,7 @@
 import { createMiddleware } from 'hono/factory';
 import { ApiError } from '../base/errors.ts';
 import type { AppEnv, HttpContext } from './app-env.ts';
-import { isPublishable } from './credentials.ts';
+import { isSession, shopperOf } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 import { limitKey, type Outcome, type Report, takeTrial } from './limits.ts';
 
@@ -16,14 +16,25 @@ function outcomeOf(c: HttpContext): Outcome {
   return db.usage.calls > 0 && error.code !== 'unavailable' && error.code !== 'internal' ? 'good' : 'undecided';
 }
 
+/** Whether the database has accepted the key, and what the request proves beside it (an ID token) is not valid. */
+const isAttemptBad = (c: HttpContext): boolean =>
+  c.get('isKeyChecked') && c.error instanceof ApiError && c.error.code === 'unauthenticated';
+
 /** Starts to count a request. Returns a function that reports its outcome. */
 async function startCounting(c: HttpContext, operation: Operation): Promise<Report> {
   const address = c.req.header('cf-connecting-ip');
   if (operation.scope !== undefined) {
-    const ofAddress = isPublishable(c.req.header('authorization'));
-    const { isKnown, report } = await limitKey(c.env, c.get('context').call.keyHash ?? '', address, ofAddress);
+    const reportAttempt = operation.counted === undefined ? undefined : takeTrial(c.env, address, true);
+    const authorization = c.req.header('authorization');
+    const { keyHash = '', cartHash } = c.get('context').call;
+    const shopper = cartHash ?? (isSession(authorization) ? keyHash : undefined);
+    const isBrowser = shopperOf(authorization) !== undefined;
+    const { isKnown, report } = await limitKey(c.env, { keyHash, address, isBrowser, shopper });
     c.set('isKeyKnown', isKnown);
-    return report;
+    if (!reportAttempt) return report;
+    return async (outcome) => {
+      await Promise.all([report(outcome), reportAttempt(isAttemptBad(c) ? 'bad' : 'good')]);
+    };
   }
   if (operation.counted === undefined) return () => undefined;
   const report = takeTrial(c.env, address, operation.counted === 'rejected');

@@ -190,6 +190,12 @@ export const sampleCustomer = {
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
 
+export const sampleSession = {
+  token: 'cs_live_8Zk2mQ4vX7cT1nB5yR9hJ3wL6pD0sGfA',
+  expiresAt: '2026-01-31T13:00:00.000Z',
+  customerId: sampleCustomer.id,
+};
+
 export const sampleStock = {
   sku: 'TEE-BLACK-M',
   quantity: 98,

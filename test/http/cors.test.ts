@@ -35,7 +35,7 @@ const preflight = (path: string, method = 'GET', origin = shopOrigin) =>
 const pathOf = (path: string) => path.replaceAll(/\{\w+\}/g, 'x');
 
 describe('a CORS preflight', () => {
-  test('allows only the reads of a publishable key, without a call to the database', async () => {
+  test('allows only what shoppers may do, without a call to the database', async () => {
     expect(pageScopes).toEqual(publishableScopes);
     const before = calls;
     const allowedPaths = new Set(routes.filter(isForPages).map((route) => route.path));
@@ -53,12 +53,15 @@ describe('a CORS preflight', () => {
     expect(calls).toBe(before);
   });
 
-  test('lists the methods and headers that reads need, and may be cached', async () => {
+  test('lists the methods and headers that shoppers need, and may be cached', async () => {
     const { headers } = await preflight('/v1/products', 'POST');
     expect(headers.get('access-control-allow-methods')).toBe('GET, HEAD, POST, PUT, PATCH, DELETE');
     const allowed = headers.get('access-control-allow-headers')?.split(', ');
     expect(allowed).toEqual(
-      expect.arrayContaining(['Authorization', 'If-None-Match', 'Last-Event-ID', 'X-Request-Id']),
+      expect.arrayContaining([
+        ...['Authorization', 'If-None-Match', 'Last-Event-ID', 'X-Request-Id'],
+        ...['Cart-Token', 'Content-Type', 'Idempotency-Key', 'If-Match'],
+      ]),
     );
     expect(headers.get('access-control-max-age')).toBe('7200');
   });

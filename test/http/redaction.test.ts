@@ -113,6 +113,7 @@ describe('the check of the logs for secrets', () => {
   const lines: [string, string][] = [
     ['a key', '{"message":"no sk_live_0123456789abcdef"}'],
     ['a key', 'pk_test_00000000'],
+    ['a key', 'the session cs_live_0123456789abcdef'],
     ['the hash of a key', 'f'.repeat(64)],
     ['the password of the database', 'planted-database-password'],
     ['a connection string', 'postgres://fusion_worker:x@ep-1.neon.tech/db'],

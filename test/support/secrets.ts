@@ -9,7 +9,7 @@ export const jobSecret = 'planted-job-secret-of-more-than-32-characters';
 
 /** The patterns that a Worker’s log must not contain: formats of secrets, and the values that tests plant. */
 const forbidden: Record<string, RegExp> = {
-  'a key': /\b[sp]k_(?:live|test|dev)_\w{8,}/,
+  'a key': /\b(?:sk|pk|cs)_(?:live|test|dev)_\w{8,}/,
   'a live token': /\blt_(?:[a-z][a-z0-9]{1,11}_)?[0-9a-f-]{36}_/,
   'the hash of a key': /\b[0-9a-f]{64}\b/,
   'the password of the database': new RegExp(workerPassword),

@@ -176,6 +176,17 @@ begin
 end
 $$;
 
+-- Only checks a key, for a request that is rejected for another reason: see platform.identify. Makes no proof, so nothing
+-- can be read with it. Returns the tenant.
+create or replace function platform.check_key(call jsonb, scope text, shoppers text[]) returns varchar
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  api_key constant platform.api_keys := platform.identify(call, scope, shoppers);
+begin
+  return api_key.tenant_id;
+end
+$$;
+
 -- The tenant that this transaction has authenticated for one of these scopes; null if there is none. The policies of
 -- fusion_reader call it once for each query (src/db/platform/reading.sql). Any session can change the setting, so only
 -- the signature counts. Digests of the signatures are compared, so that the time taken reveals nothing about the valid

@@ -167,6 +167,18 @@ begin
 end
 $$;
 
+-- A page of the events under these keys, oldest first, after the sequence number `after`: [{event, seq}]. For orders,
+-- whose caller has checked that they are the shopper's.
+create or replace function platform.history_of(keys text[], after bigint, most integer) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(jsonb_agg(jsonb_build_object('event', platform.envelope(e.row), 'seq', e.seq) order by e.seq), '[]')
+  from (
+    select x as row, x.seq from platform.events x
+    where x.tenant_id = (select platform.tenant()) and x.key = any(keys) and (after is null or x.seq > after)
+    order by x.tenant_id, x.seq limit most
+  ) e
+$$;
+
 call platform.set_owner('platform', 'fusion_platform');
 
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
@@ -177,4 +189,5 @@ grant execute on function platform.clock, platform.tenant, platform.iso, platfor
      fusion_search;
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search, fusion_shipping;
 grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
-grant execute on function platform.authenticate, platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;
+grant execute on function platform.authenticate, platform.check_key, platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;
+grant execute on function platform.history_of to fusion_orders;

@@ -142,7 +142,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Deletes a batch of old rows: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or
--- topic of ours redelivers). Returns how many rows were deleted. Uses indexes only: the planner cannot know that almost
+-- topic of ours redelivers), and expired sessions of customers. Returns how many rows were deleted. Uses indexes only: the planner cannot know that almost
 -- no rows are old, and would read them all.
 create or replace function platform.purge(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -190,6 +190,7 @@ language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off 
 declare
   idempotency_rows bigint;
   inbox_rows bigint;
+  session_rows bigint;
 begin
   delete from platform.idempotency where ctid = any(array(
     select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
@@ -201,7 +202,12 @@ begin
       and tenant_id <> all(string_to_array(current_setting('app.away'), ' '))
     order by applied_at limit most for update skip locked));
   get diagnostics inbox_rows = row_count;
-  return idempotency_rows + inbox_rows;
+  delete from platform.customer_sessions where ctid = any(array(
+    select ctid from platform.customer_sessions where expires_at <= platform.clock()
+      and tenant_id <> all(string_to_array(current_setting('app.away'), ' '))
+    order by expires_at limit most for update skip locked));
+  get diagnostics session_rows = row_count;
+  return idempotency_rows + inbox_rows + session_rows;
 end
 $$;
 
