@@ -6,6 +6,7 @@ import { normalizeVatNumber, vatNumberFault } from '../base/vat.ts';
 import type { Context } from '../context.ts';
 import { type CustomerFilter, type CustomerRow, customerById, customerPage } from '../db/orders/customers.ts';
 import { runWrite } from './refusals.ts';
+import { readAsShopper } from './shoppers.ts';
 
 const savedAddress = address.extend({ id }).meta({ id: 'SavedAddress' });
 
@@ -109,7 +110,7 @@ export const createCustomer = (context: Context, input: NewCustomer) =>
 
 /**
  * Changes only the given fields; `addresses` and `metadata` are replaced as a whole.
- * @throws ApiError not_found, version_mismatch, email_taken
+ * @throws ApiError not_found, version_mismatch, email_taken, forbidden (a session changes only name, phone, addresses)
  */
 export const updateCustomer = (
   context: Context,
@@ -125,6 +126,12 @@ export const updateCustomer = (
 
 /** @throws ApiError not_found */
 export async function readCustomer(context: Context, customerId: string) {
+  if (context.call.shopper) {
+    const own = await readAsShopper<CustomerRow & { version: number }>(context, 'orders.show_customer', {
+      id: customerId,
+    });
+    return { customer: toCustomer(own), version: own.version };
+  }
   const { rows } = await context.db.read(context.call, 'customers:read', (db) => customerById(db, customerId));
   const [found] = rows;
   if (!found) throw new ApiError('not_found');

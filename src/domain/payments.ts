@@ -9,6 +9,7 @@ import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
 import { createAtStripe, makeIntentsOfMessages, recordFailure } from './intents.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
+import { readAsShopper } from './shoppers.ts';
 
 export const payment = z
   .object({
@@ -125,7 +126,7 @@ export async function openPayment(
   try {
     const recorded = await context.db.run<OpenResult>(
       'payments.record_intent',
-      context.call,
+      { ...context.call, vouched: true },
       await createAtStripe(context, task),
     );
     if ('error' in recorded.answer) throw toApiError(recorded.answer);
@@ -139,6 +140,8 @@ export async function openPayment(
 
 /** @throws ApiError not_found */
 export async function readPayment(context: Context, paymentId: string): Promise<Payment> {
+  if (context.call.shopper)
+    return toPayment(await readAsShopper<PaymentRow>(context, 'payments.show_payment', { id: paymentId }));
   const { rows } = await context.db.read(context.call, 'payments:read', (db) => paymentById(db, paymentId));
   if (!rows[0]) throw new ApiError('not_found');
   return toPayment(rows[0].payment);

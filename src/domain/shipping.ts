@@ -8,6 +8,7 @@ import { type ShipmentRow, shipmentById } from '../db/shipping/queries.ts';
 import { isAboutCredentials } from './carrier-accounts.ts';
 import { attemptLabel, labelSettings, recordLabels, type Task } from './labels.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
+import { readAsShopper } from './shoppers.ts';
 
 const parcelItem = z.object({
   lineId: text(16).meta({ description: 'The id of a line of the order' }),
@@ -118,6 +119,8 @@ async function finishShipment(context: Context, tenant: string, { task, remind }
 
 /** @throws ApiError not_found */
 export async function readShipment(context: Context, shipmentId: string): Promise<Shipment> {
+  if (context.call.shopper)
+    return toShipment(await readAsShopper<ShipmentRow>(context, 'shipping.show_shipment', { id: shipmentId }));
   const { rows } = await context.db.read(context.call, 'shipping:read', (db) => shipmentById(db, shipmentId));
   if (!rows[0]) throw new ApiError('not_found');
   return toShipment(rows[0].shipment);

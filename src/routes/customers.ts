@@ -93,7 +93,9 @@ customers.get(
     id: 'getCustomer',
     tag: 'Customers',
     summary: 'Read a customer',
+    description: 'A customer’s session reads that customer, without `metadata`, which is the merchant’s.',
     scope: 'customers:read',
+    shoppers: ['session'],
     params,
     responses: { 200: { description: 'The customer', schema: customer, example: sampleCustomer } },
     errors: ['not_found'],
@@ -112,8 +114,10 @@ customers.patch(
     summary: 'Change a customer',
     description:
       '`addresses` and `metadata` are replaced as a whole: send an address with its `id` to keep it. `group` decides ' +
-      'which price lists apply to orders that are placed from now on.',
+      'which price lists apply to orders that are placed from now on. A customer’s session can change `name`, `phone` and ' +
+      '`addresses` of that customer.',
     scope: 'customers:write',
+    shoppers: ['session'],
     ifMatch: true,
     params,
     body: customerChange,

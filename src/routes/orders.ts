@@ -74,7 +74,9 @@ orders.get(
     id: 'listOrders',
     tag: 'Orders',
     summary: 'List orders, newest first',
+    description: 'A customer’s session lists the orders of that customer only; another `customerId` is `forbidden`.',
     scope: 'orders:read',
+    shoppers: ['session'],
     query: z.object({ ...page, ...filter }),
     responses: { 200: { description: 'One page', schema: listOf(order) } },
     errors: ['invalid_cursor'],
@@ -114,6 +116,7 @@ orders.get(
     tag: 'Orders',
     summary: 'Read an order',
     scope: 'orders:read',
+    shoppers: ['publishable', 'session'],
     params,
     responses: { 200: { description: 'The order', schema: order, example: sampleOrder } },
     errors: ['not_found'],
@@ -128,6 +131,7 @@ orders.get(
     tag: 'Orders',
     summary: "Read an order's history, oldest event first",
     scope: 'orders:read',
+    shoppers: ['publishable', 'session'],
     params,
     query: z.object(page),
     responses: { 200: { description: 'One page of its events', schema: listOf(event) } },
@@ -150,8 +154,10 @@ orders.post(
     description:
       'The units go back into stock in the same transaction. If the label exists, the parcel may be packed already: the ' +
       'shipment is cancelled, the label is voided, and the units go back only with `restock: true`, which a later request ' +
-      'may send too. Cancelling again returns the same response.',
+      'may send too. Cancelling again returns the same response. A customer’s session cancels an order of that customer ' +
+      'while it is `created`, and cannot send `restock`.',
     scope: 'orders:write',
+    shoppers: ['session'],
     idempotency: 'optional',
     params,
     body: cancellation,

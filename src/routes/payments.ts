@@ -32,6 +32,7 @@ payments.post(
       'An order has one live payment: every request returns the same one. The buyer confirms it with `clientSecret` and ' +
       'Stripe.js. After a declined card the buyer may try another until the order’s hold expires.',
     scope: 'payments:write',
+    shoppers: ['publishable', 'session'],
     idempotency: 'required',
     body: newPayment,
     example: { orderId: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f' },
@@ -52,6 +53,7 @@ payments.get(
     tag: 'Payments',
     summary: 'Read a payment',
     scope: 'payments:read',
+    shoppers: ['publishable', 'session'],
     params,
     responses: { 200: { description: 'The payment', schema: payment, example: samplePayment } },
     errors: ['not_found'],

@@ -20,7 +20,7 @@ prices.get(
       "Among the price lists that apply now, an organization's comes before a customer group's, that before one for " +
       "everyone, and that before the product's own price. Of two lists of one level the lower price applies. It is " +
       'never cached. With a publishable key it shows the prices for everyone; `customerId` and `organizationId` need a ' +
-      'secret key.',
+      'secret key. A customer’s session shows the prices of that customer.',
     scope: 'catalog:read',
     params: z.object({ id }),
     query: z.object(priceQuery),

@@ -23,7 +23,7 @@ import { exportFormat } from '../domain/exports/format.ts';
 import { exportProducts } from '../domain/exports/products.ts';
 import { importProducts, importReport } from '../domain/imports/imports.ts';
 import type { AppEnv } from '../http/app-env.ts';
-import { isPublishable } from '../http/credentials.ts';
+import { shopperOf } from '../http/credentials.ts';
 import { showDownload } from '../http/download.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { showFromEdge } from '../http/edge-response.ts';
@@ -85,8 +85,8 @@ products.get(
   }),
   async (c) => {
     const { limit, cursor, ...filter } = c.req.valid('query');
-    if (filter.status !== 'active' && isPublishable(c.req.header('authorization')))
-      throw new ApiError('forbidden', 'Publishable keys list active products only: use a secret key.');
+    if (filter.status !== 'active' && shopperOf(c.req.header('authorization')) !== undefined)
+      throw new ApiError('forbidden', 'Publishable keys and sessions list active products only: use a secret key.');
     const after = positionOf(c, cursor, productPositions[filter.sort]);
     const { rows, next, facets } = await listProducts(c.var.context, filter, after, limit);
     return showPart(c, rows, next && toPosition(next), facets ? { facets } : {});

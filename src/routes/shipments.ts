@@ -51,6 +51,7 @@ shipments.get(
     tag: 'Shipping',
     summary: 'Read a shipment',
     scope: 'shipping:read',
+    shoppers: ['publishable', 'session'],
     params,
     responses: { 200: { description: 'The shipment', schema: shipment, example: sampleShipment } },
     errors: ['not_found'],

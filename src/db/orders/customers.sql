@@ -15,6 +15,18 @@ language sql as $$
   select platform.emit('customer.vat.requested', c.id, jsonb_build_object('customerId', c.id), true)
 $$;
 
+-- Whether the caller may reach the customer: a secret key reaches every one of its tenant, a session its own.
+create or replace function orders.may_reach_customer(c orders.customers) returns boolean
+language sql stable as $$
+  select platform.shopper() is null or coalesce(c.id = platform.shopper()->>'customer', false)
+$$;
+
+-- A customer as the caller sees it: a session does not see `metadata`, which is the merchant's.
+create or replace function orders.customer_json_for_caller(c orders.customers) returns jsonb
+language sql stable as $$
+  select orders.customer_json(c) || case when platform.shopper() is null then '{}' else '{"metadata": {}}'::jsonb end
+$$;
+
 -- `input`: {id, email, name?, phone?, addresses?, group?, metadata?, vatNumber?}. Returns the error email_taken
 -- (customers_email_unique). With a VAT number, emits customer.vat.requested.
 create or replace function orders.create_customer(call jsonb, input jsonb) returns jsonb
@@ -46,12 +58,13 @@ end
 $$;
 
 -- `input`: {id, ifMatch?: [version], change: {email?, name?, phone?, addresses?, group?, metadata?, vatNumber?}}. Raises
--- not_found, version_mismatch. Returns the error email_taken (customers_email_unique). A VAT number that changes is
--- pending, and emits customer.vat.requested. Locks the customer for the version check.
+-- not_found, version_mismatch; forbidden if a session changes more than name, phone and addresses. Returns the error
+-- email_taken (customers_email_unique). A VAT number that changes is pending, and emits customer.vat.requested. Locks
+-- the customer for the version check.
 create or replace function orders.update_customer(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  replay jsonb := platform.enter(call, 'customers:write', 'customers.update');
+  replay jsonb := platform.enter(call, 'customers:write', 'customers.update', '{session}');
   change jsonb := input->'change';
   customer orders.customers;
   new_number boolean;
@@ -59,7 +72,12 @@ begin
   if replay is not null then
     return replay;
   end if;
-  select * into customer from orders.customers c where c.id = input->>'id' for update;
+  if platform.shopper() is not null and change - '{name,phone,addresses}'::text[] <> '{}' then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'A customer session can change name, phone and addresses only.'));
+  end if;
+  select * into customer from orders.customers c
+  where c.id = input->>'id' and orders.may_reach_customer(c) for update;
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -86,7 +104,7 @@ begin
     perform orders.request_vat_check(customer);
   end if;
   return platform.leave(call, 'customers.update',
-    orders.customer_json(customer) || jsonb_build_object('version', customer.version));
+    orders.customer_json_for_caller(customer) || jsonb_build_object('version', customer.version));
 exception when unique_violation then -- another customer has the e-mail, or takes it at the same time
   return platform.leave(call, 'customers.update', jsonb_build_object('error', 'email_taken'));
 end

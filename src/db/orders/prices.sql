@@ -194,18 +194,23 @@ $$;
 
 -- The price that an order would get, for a read. `input`: {productId, quantity, currency?, customerId?,
 -- organizationId?}. `breaks`: the quantities from which a unit costs another price, 100 at most. Raises not_found;
--- forbidden if a publishable key asks for the price of a customer or an organization. Returns the error
--- currency_mismatch.
+-- forbidden if a publishable key or a session asks for the price of another customer or an organization. A session gets
+-- the prices of its customer. Returns the error currency_mismatch.
 create or replace function orders.find_price(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   api_key constant platform.api_keys := platform.identify(call, 'catalog:read');
+  buyer constant varchar := coalesce(platform.shopper()->>'customer', input->>'customerId');
   wanted varchar := input->>'currency';
   product catalog.products;
   lists catalog.price_lists[];
   answer jsonb;
 begin
+  if api_key.kind = 'session' and (input ? 'organizationId' or coalesce(input->>'customerId', buyer) <> buyer) then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'A customer session shows the prices of its own customer: leave out customerId and organizationId.'));
+  end if;
   if api_key.kind = 'publishable' and input ?| array['customerId', 'organizationId'] then
     perform platform.fail('forbidden', jsonb_build_object('reason',
       'A publishable key shows the prices for everyone: use a secret key, or leave out customerId and organizationId.'));
@@ -215,7 +220,7 @@ begin
     perform platform.fail('not_found', jsonb_build_object('reason', 'There is no such product for sale.'));
   end if;
   wanted := coalesce(wanted, product.currency);
-  lists := orders.lists_for(input->>'customerId', input->>'organizationId');
+  lists := orders.lists_for(buyer, input->>'organizationId');
   with tier as (
     select 1 as quantity
     union

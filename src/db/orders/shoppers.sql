@@ -15,6 +15,13 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     or exists (select from orders.carts c where c.id = o.cart_id and c.token_hash = platform.shopper()->>'cartHash')
 $$;
 
+-- The same for an order that is named by its id. False if there is no such order.
+create or replace function orders.may_reach_order_id(order_id varchar) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce((select orders.may_reach_order(o) from orders.orders o where o.id = may_reach_order_id.order_id), false)
+$$;
+
 call platform.set_owner('orders', 'fusion_orders');
 
-grant execute on function orders.may_reach_order to fusion_payments;
+grant execute on function orders.may_reach_order, orders.may_reach_order_id to fusion_payments;
+grant execute on function orders.may_reach_order_id to fusion_shipping;

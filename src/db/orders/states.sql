@@ -44,13 +44,15 @@ $$;
 
 -- Cancels an order of which no parcel has moved, with its payment and shipments. `input`: {id, reason?, restock?}. Its
 -- units go back into stock; if it has a label, only with `restock`, because the parcel may be packed. A repeat returns
--- the same result, and its `restock` puts back units that are still missing. Locks the order, its reservation, its
+-- the same result, and its `restock` puts back units that are still missing. A session cancels an order of its customer
+-- while it is `created`, without `restock` (forbidden). Locks the order, its reservation, its
 -- payment, then stock. Raises not_found. Returns the error order_not_cancellable. Emits order.cancelled,
 -- inventory.released, and the events of its payment and shipment.
 create or replace function orders.cancel_order(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel', '{session}');
+  shopper constant jsonb := platform.shopper();
   order_row orders.orders;
   ended record;
   restocked_skus text[];
@@ -59,13 +61,18 @@ begin
   if replay is not null then
     return replay;
   end if;
+  if shopper is not null and input ? 'restock' then
+    perform platform.fail('forbidden', jsonb_build_object('reason', 'Only a secret key may send restock.'));
+  end if;
   select * into order_row from orders.orders c where c.id = input->>'id' for update;
-  if not found then
+  if not found or shopper is not null and order_row.customer_id is distinct from shopper->>'customer' then
     perform platform.fail('not_found');
   end if;
-  if order_row.status not in ('created', 'confirmed', 'cancelled') then
-    return platform.leave(call, 'orders.cancel',
-      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', order_row.status)));
+  if order_row.status not in ('created', 'confirmed', 'cancelled')
+    or shopper is not null and order_row.status = 'confirmed' then
+    return platform.leave(call, 'orders.cancel', jsonb_build_object('error', 'order_not_cancellable', 'detail',
+      concat(format('The order is %s.', order_row.status), case when order_row.status = 'confirmed'
+        then ' Ask the shop to cancel it.' end)));
   end if;
   if order_row.status = 'confirmed' and exists (select from shipping.shipments s
     where s.order_id = order_row.id and s.status in ('in_transit', 'delivered')) then

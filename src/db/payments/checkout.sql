@@ -1,5 +1,6 @@
--- requires: platform/access.sql, platform/events.sql, payments/payments.sql
--- A payment that is opened together with its order: in the order's transaction, before Stripe is called.
+-- requires: platform/access.sql, platform/events.sql, platform/customer-sessions.sql, payments/payments.sql
+-- A payment that is opened together with its order: in the order's transaction, before Stripe is called. And the end of
+-- POST /v1/payments, after Stripe was called.
 
 -- Opens the payment of an order that this transaction has placed and whose stock it holds, in one statement. Returns it
 -- as payment_json, with `delayed`: whether the tenant accepts payment methods that settle later. For orders. Emits
@@ -51,7 +52,32 @@ begin
 end
 $$;
 
+-- Ends POST /v1/payments with the intent that Stripe made. `input`: {id, intentId, clientSecret, status}, or for a
+-- saved card {id, setupId, customerId, clientSecret, status}; both with the account of its task. For a shopper it needs
+-- the job secret too: a leaked login and a public key must not attach an intent. Raises not_found for a shopper whose
+-- payment it is not.
+create or replace function payments.record_intent(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.create', '{publishable,session}');
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  if platform.shopper() is not null then
+    perform platform.check_vouched(call);
+    if not exists (select from payments.payments p where p.payment_id = input->>'id' and payments.may_reach(p)) then
+      perform platform.fail('not_found');
+    end if;
+  end if;
+  perform payments.attach_intents(jsonb_build_array(input), false);
+  return platform.leave(call, 'payments.create', (
+    select payments.payment_json(p) from payments.payments p
+    where p.payment_id = input->>'id'));
+end
+$$;
+
 call platform.set_owner('payments', 'fusion_payments');
 
 grant execute on function payments.open_with_order to fusion_orders;
-grant execute on function payments.find_intent to fusion_worker;
+grant execute on function payments.find_intent, payments.record_intent to fusion_worker;

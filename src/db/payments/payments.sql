@@ -94,11 +94,11 @@ $$;
 
 -- POST /v1/payments. `input`: {orderId, id}. Returns the order's live payment. If it has a `task`, the Worker requests
 -- the intent from Stripe and ends with record_intent. Locks the order, so that an order has one live payment. Raises
--- not_found, order_not_payable. Returns the error order_not_payable.
+-- not_found (also for an order that is not a shopper's), order_not_payable. Returns the error order_not_payable.
 create or replace function payments.open_payment(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  replay jsonb := platform.enter(call, 'payments:write', 'payments.create');
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.create', '{publishable,session}');
   order_row orders.orders;
   payment payments.payments;
 begin
@@ -110,7 +110,7 @@ begin
     -- A place in a campaign has a payment before it has an order.
     select * into payment from payments.payments x
       where x.order_id = input->>'orderId' and x.campaign_id is not null;
-    if not found then
+    if not found or not payments.may_reach(payment) then
       perform platform.fail('not_found');
     end if;
     if payment.status not in ('pending', 'succeeded') then
@@ -118,6 +118,9 @@ begin
         'detail', 'The place in the campaign was released.'));
     end if;
     return payments.finish_open_payment(call, payment);
+  end if;
+  if not orders.may_reach_order(order_row) then
+    perform platform.fail('not_found');
   end if;
   if order_row.status = 'created' and not inventory.is_held(order_row.id) then
     perform platform.fail('order_not_payable',
@@ -142,23 +145,6 @@ begin
       'answer', payments.payment_json(payment) || jsonb_build_object('task', payments.intent_task(payment)));
   end if;
   return platform.leave(call, 'payments.create', payments.payment_json(payment));
-end
-$$;
-
--- Ends POST /v1/payments with the intent that Stripe made. `input`: {id, intentId, clientSecret, status}, or for a
--- saved card {id, setupId, customerId, clientSecret, status}; both with the account of its task.
-create or replace function payments.record_intent(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  replay jsonb := platform.enter(call, 'payments:write', 'payments.create');
-begin
-  if replay is not null then
-    return replay;
-  end if;
-  perform payments.attach_intents(jsonb_build_array(input), false);
-  return platform.leave(call, 'payments.create', (
-    select payments.payment_json(p) from payments.payments p
-    where p.payment_id = input->>'id'));
 end
 $$;
 
@@ -296,5 +282,5 @@ call platform.set_owner('payments', 'fusion_payments');
 
 grant execute on function payments.payment_json to fusion_reader, fusion_orders;
 grant execute on function payments.end_for_orders to fusion_orders;
-grant execute on function payments.open_payment, payments.record_intent, payments.open_payments, payments.record_intents
+grant execute on function payments.open_payment, payments.open_payments, payments.record_intents
   to fusion_worker;

@@ -4,11 +4,12 @@ import { ApiError } from '../../base/errors.ts';
 import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
 import { type OrderFilter, type OrderRow, orderById, orderPage } from '../../db/orders/queries.ts';
-import { orderHistory } from '../../db/platform/events.ts';
+import { type EventRow, orderHistory } from '../../db/platform/events.ts';
 import { toEvent } from '../events.ts';
 import { makeIntent, type OpenedPayment } from '../intents.ts';
 import { toPayment } from '../payments.ts';
 import { type ErrorResult, toApiError } from '../refusals.ts';
+import { readAsShopper } from '../shoppers.ts';
 import { type cancellation, type newOrder, type Order, toOrder } from './order.ts';
 
 type WriteResult = { tenant: string; answer: OrderRow | ErrorResult; replayed: boolean };
@@ -80,18 +81,29 @@ export async function cancelOrder(context: Context, orderId: string, input: z.in
   return { order: toOrder(answer), skus: answer.items.map((line) => line.sku), tenant, replayed };
 }
 
+type HistoryRow = { event: EventRow; seq: number };
+
 const orderNotFound =
   'There is no such order, or it is not yours. A campaign order exists once the campaign has succeeded.';
 
 /** @throws ApiError not_found */
 export async function readOrder(context: Context, orderId: string): Promise<Order> {
+  if (context.call.shopper)
+    return toOrder(await readAsShopper<OrderRow>(context, 'orders.show_order', { id: orderId }));
   const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderById(db, orderId));
   if (!rows[0]) throw new ApiError('not_found', orderNotFound);
   return toOrder(rows[0].order);
 }
 
-/** Orders, newest first. */
+/**
+ * Orders, newest first. A session lists those of its customer.
+ * @throws ApiError forbidden, if a session asks for those of another customer
+ */
 export async function listOrders(context: Context, filter: OrderFilter, before: string | undefined, limit: number) {
+  if (context.call.shopper) {
+    const own = await readAsShopper<OrderRow[]>(context, 'orders.show_orders', { ...filter, before, limit });
+    return own.map(toOrder);
+  }
   const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderPage(db, filter, before, limit));
   return rows.map((row) => toOrder(row.order));
 }
@@ -102,7 +114,9 @@ export async function listOrders(context: Context, filter: OrderFilter, before: 
  * @throws ApiError not_found
  */
 export async function readHistory(context: Context, orderId: string, after: number | undefined, limit: number) {
-  const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderHistory(db, orderId, after, limit));
+  const { rows } = context.call.shopper
+    ? { rows: await readAsShopper<HistoryRow[]>(context, 'orders.show_history', { id: orderId, after, limit }) }
+    : await context.db.read(context.call, 'orders:read', (db) => orderHistory(db, orderId, after, limit));
   if (rows.length === 0 && after === undefined) throw new ApiError('not_found');
   return rows.map((row) => ({ event: toEvent(row.event), seq: row.seq }));
 }
