@@ -128,6 +128,11 @@ async function createFixture(store: Store) {
   const { body: doomedRate } = await store.send('POST', '/v1/tax-rates', newRate('b'));
   const { body: customer } = await store.send('POST', '/v1/customers', { email: `${sku}@example.com` });
   const { body: doomedCustomer } = await store.send('POST', '/v1/customers', { email: `${sku}-2@example.com` });
+  const fill = (itemSku: string) =>
+    create('/v1/carts', {
+      ...{ currency: 'USD', items: [{ sku: itemSku, quantity: 1 }], email: 'ada@example.com' },
+    });
+  const [cart, freeCart, doomedCart] = [await fill(sku), await fill(gift.sku), await fill(sku)];
   const deadLetter = randomUUID();
   await store.database.query(
     `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, seq, message, reason,
@@ -162,6 +167,9 @@ async function createFixture(store: Store) {
     doomedRate,
     customer,
     doomedCustomer,
+    cart,
+    freeCart,
+    doomedCart,
   };
 }
 
@@ -187,6 +195,9 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     discounts: fixture.discounts[id === 'deleteDiscount' ? 1 : 0],
     'shipping-options': fixture.shippingOptions[id === 'deleteShippingOption' ? 1 : 0],
     'tax-rates': id === 'deleteTaxRate' ? fixture.doomedRate.id : fixture.taxRate.id,
+    carts:
+      { checkoutCart: fixture.freeCart, reopenCart: fixture.freeCart, cancelCart: fixture.doomedCart }[id] ??
+      fixture.cart,
     orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,
@@ -216,6 +227,7 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     ...(id === 'arrangeProductImages' ? { images: [{ id: fixture.pictured[0]?.image.id }] } : {}),
     ...(id === 'createRefund' ? { amount: 1 } : {}),
     ...(id === 'createTaxRate' ? { category: randomUUID() } : {}), // a rate for one exists once
+    expectedTotal: 0,
     ...(id === 'createKey' ? { scopes: ['keys:write'] } : {}), // all that a key with only the declared scope can grant
   };
   const replaceIds = (value: unknown): unknown => {

@@ -149,6 +149,10 @@ describe('a published event', () => {
       await store.send('POST', `/v1/orders/${placed.body.id}/cancel`, body);
     }
 
+    // One cart expires.
+    await store.send('POST', '/v1/carts', { currency: 'USD' });
+    await store.database.query('update orders.carts set expires_at = now()');
+
     // One order is paid, shipped, delivered, and refunded in two parts.
     const { body: sold } = await placeOrder('DRIVEN', { shippingAddress: home });
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: sold.id });
