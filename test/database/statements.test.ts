@@ -84,6 +84,29 @@ test('an order of one line takes at most 8 statements', async () => {
   expect(await countStatements(() => placeOrder('ORDER'))).toBeLessThanOrEqual(8);
 });
 
+test('a checkout of a cart of one line takes at most 15 statements', async () => {
+  await createProduct('CART');
+  const carts: { id: string; expectedTotal: number }[] = [];
+  for (let n = 0; n < turns; n++) {
+    const id = randomUUID();
+    const items = [{ sku: 'CART', quantity: 1 }];
+    const fields = { items, currency: 'USD', email: 'ada@example.com', tokenHash: '0'.repeat(64), cartSeconds: 900 };
+    const { answer } = await run('orders.create_cart', { id, ...fields });
+    carts.push({ id, expectedTotal: answer.totals.total });
+  }
+  const checkOut = async () => {
+    const ids = { orderId: randomUUID(), paymentId: randomUUID() };
+    const { answer } = await run('orders.checkout_cart', {
+      ...carts.pop(),
+      ...ids,
+      holdSeconds: 900,
+      cartSeconds: 900,
+    });
+    expect(answer).toMatchObject({ status: 'created', payment: { amount: 10 } });
+  };
+  expect(await countStatements(checkOut)).toBeLessThanOrEqual(15);
+});
+
 test('a join of a campaign takes at most 10 statements', async () => {
   await createProduct('JOIN');
   const times = {
