@@ -33,6 +33,7 @@ const groups = ['group-1', 'group-2'];
 const collections = ['coll-1', 'coll-2', 'coll-3'];
 const carts = ['cart-1', 'cart-2', 'cart-3', 'cart-4'];
 const codes = ['CODE-1', 'CODE-2', 'CODE-3'];
+const discounts = ['code-1', 'code-2', 'code-3'];
 let random = 1;
 /** A random integer from 0 to `limit` - 1. The seed is fixed (mulberry32). */
 const randomBelow = (limit: number) => {
@@ -125,6 +126,12 @@ const statements: Record<string, () => Promise<unknown>> = {
     run('orders.place_order', call(), {
       ...{ id: randomUUID(), customerId: 'c', async: randomBelow(3) === 0, holdSeconds: 900 },
       items: someOf([...skus, 'FREE']).map((sku) => ({ sku, quantity: 1 })),
+      ...(randomBelow(2) ? { discountCodes: someOf(discounts), email: `u-${randomBelow(3)}@example.com` } : {}),
+    }),
+  'change limits': () =>
+    run('orders.update_discount', call(), {
+      id: oneOf(discounts),
+      change: { usageLimit: oneOf([null, 900_000]), perCustomerLimit: oneOf([null, 900_000]) },
     }),
   'change cart': () =>
     run('orders.update_cart', call(), {
@@ -304,6 +311,11 @@ test('no two statements that lock several rows can deadlock', async () => {
   for (const code of codes) await makeDiscount(code);
   for (const id of ['list-0', 'list-1'])
     await run('catalog.create_price_list', call(), { id, name: id, currency: 'USD', audience: 'all' });
+  for (const id of discounts)
+    await run('orders.create_discount', call(), {
+      ...{ id, code: id, name: id, type: 'percentage', value: 1, combinable: true },
+      ...{ usageLimit: 900_000, perCustomerLimit: 900_000 },
+    });
   for (const [index, id] of campaigns.entries()) {
     await run('group_commerce.create_campaign', call(), {
       ...{
@@ -365,4 +377,4 @@ test('no two statements that lock several rows can deadlock', async () => {
     'select deadlocks::int as n from pg_stat_database where datname = current_database()',
   );
   expect(counted?.n).toBe(0);
-}, 300_000);
+}, 600_000);

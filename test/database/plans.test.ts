@@ -60,6 +60,17 @@ async function addRows(tenant: string, areOpen: boolean): Promise<void> {
       else 'valid' end, now() - interval '1 hour', now(), now() from generate_series(1, $n) n`);
   await insert(`insert into orders.tax_rates (id, tenant_id, name, country, category, rate, created_at, updated_at)
     select '$t-rate-$open-' || n, '$t', 'x', 'AQ', '$open-' || n, 20, now(), now() from generate_series(1, $n) n`);
+  await insert(`insert into orders.discounts (id, tenant_id, code, name, type, value, usage_limit, per_customer_limit,
+      combinable, deleted_at, created_at, updated_at)
+    select '$t-discount-' || n, '$t', '$t-code-' || n, 'x', 'percentage', 10, 9, 9, true, case when $open then now() end,
+      now(), now() from generate_series(1, $n) n`);
+  await insert(`insert into orders.discount_counters (discount_id, tenant_id, used)
+    select '$t-discount-' || n, '$t', 1 from generate_series(1, $n) n`);
+  await insert(`insert into orders.discount_uses (order_id, discount_id, tenant_id, customer_key, is_taken)
+    select '$t-order-' || n, '$t-discount-' || n, '$t', 'key-' || n, not $open from generate_series(1, $n) n`);
+  // One discount has many customers, and it is the one that the tests use.
+  await insert(`insert into orders.discount_customers (discount_id, customer_key, tenant_id, used)
+    select 'discount-A', '$t-key-' || n, '$t', 1 from generate_series(1, $n) n`);
   await insert(`insert into inventory.inventory (sku, tenant_id, quantity, reserved)
     select '$t-sku-' || n, '$t', 10, 10 from generate_series(1, $n) n`);
   await insert(`insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at, quantity)
@@ -347,6 +358,28 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
     await call('orders.request_lost_vat_checks', { idleSeconds: 1_800, limit: 1 }, { now: inOneHour() });
     await call('orders.delete_tax_rate', { id: rate.id });
   },
+  'orders with discounts': async (call) => {
+    const id = randomUUID();
+    const made = { id, code: id, name: 'x', type: 'percentage', value: 1, combinable: true, usageLimit: 90 };
+    await call('orders.create_discount', made);
+    await call('orders.update_discount', { id, change: { perCustomerLimit: 90 } });
+    const codes = { discountCodes: [id, 'code A'], email: `${randomUUID()}@example.com` };
+    await call('orders.cancel_order', { id: await place(call, ['A'], codes) });
+    const short = await place(call, ['SHORT'], { ...codes, async: true });
+    await call('inventory.reserve_orders', { tenant: 'default', holdSeconds: 900, messages: message(short) });
+    await call('orders.fail_short_orders', { tenant: 'default', messages: message(short) });
+    const orderId = await place(call, skus, codes);
+    const paymentId = await openPayment(call, orderId);
+    await call('payments.record_intents', {
+      ...{ tenant: 'default', intents: [], again: [], refused: [{ id: paymentId, reason: 'refused' }] },
+    });
+    await call('orders.update_discount', { id, change: { usageLimit: null, perCustomerLimit: null } });
+    await call('orders.delete_discount', { id });
+    const option = { id, name: 'x', countries: ['US'], currency: 'USD', price: 5 };
+    await call('orders.create_shipping_option', option);
+    await call('orders.update_shipping_option', { id, change: { price: 6 } });
+    await call('orders.delete_shipping_option', { id });
+  },
   'products and stock': async (call) => {
     const sku = randomUUID();
     const product = { name: 'x', description: null, price: 10, currency: 'USD', inventory: 5 };
@@ -444,6 +477,10 @@ beforeAll(async () => {
     const product = { name: sku, description: null, price: 10, currency: 'USD', inventory };
     await call('catalog.create_product', { id: `p-${sku}`, sku, ...product });
   }
+  await call('orders.create_discount', {
+    ...{ id: 'discount-A', code: 'Code A', name: 'x', type: 'percentage', value: 1, combinable: true },
+    ...{ usageLimit: 900_000, perCustomerLimit: 9 },
+  });
   const endTime = '2099-01-01T00:00:00Z';
   await startCampaign(call, 'default-open', { minParticipants: 800_000, endTime });
   await database.query(`insert into group_commerce.group_commerce_campaigns (id, product_id, min_participants,
