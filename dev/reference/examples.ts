@@ -1,9 +1,9 @@
 import { sampleCart } from '../../src/routes/cart-examples.ts';
+import { sampleDiscount, sampleShippingOption } from '../../src/routes/discount-examples.ts';
 import {
   sampleCampaign,
   sampleCollection,
   sampleCustomer,
-  sampleDiscount,
   sampleOrder,
   sampleParticipant,
   samplePayment,
@@ -12,7 +12,6 @@ import {
   sampleProductGroup,
   sampleReturn,
   sampleShipment,
-  sampleShippingOption,
   sampleTaxRate,
 } from '../../src/routes/examples.ts';
 import type { Content, OpenApi, Operation, Parameter, Samples } from './openapi.ts';

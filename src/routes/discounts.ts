@@ -16,7 +16,8 @@ import type { AppEnv } from '../http/app-env.ts';
 import { showResource, versionsIn } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
-import { listOf, sampleDiscount } from './examples.ts';
+import { sampleDiscount } from './discount-examples.ts';
+import { listOf } from './examples.ts';
 
 const params = z.object({ id });
 

@@ -105,42 +105,6 @@ export const samplePriceList = {
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
 
-export const sampleDiscount = {
-  id: '019ab3f0-a163-727f-8e65-8060ae1c3276',
-  code: 'SPRING10',
-  name: 'Spring sale',
-  type: 'percentage',
-  value: 10,
-  currency: null,
-  startsAt: null,
-  endsAt: '2036-12-31T23:00:00.000Z',
-  usageLimit: 500,
-  used: 12,
-  perCustomerLimit: null,
-  minSubtotal: null,
-  skus: null,
-  collections: null,
-  combinable: false,
-  createdAt: '2026-01-31T12:00:00.000Z',
-  updatedAt: '2026-01-31T12:00:00.000Z',
-};
-
-export const sampleShippingOption = {
-  id: '019ab3f0-b274-7380-8f76-9171bf2d4387',
-  name: 'Standard',
-  countries: ['US', 'CA'],
-  currency: 'USD',
-  price: 4.99,
-  freeFrom: 50,
-  minWeight: null,
-  maxWeight: null,
-  minDays: 2,
-  maxDays: 5,
-  taxCategory: null,
-  createdAt: '2026-01-31T12:00:00.000Z',
-  updatedAt: '2026-01-31T12:00:00.000Z',
-};
-
 export const samplePrice = {
   sku: 'TEE-BLACK-M',
   quantity: 12,

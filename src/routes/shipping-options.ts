@@ -15,7 +15,8 @@ import type { AppEnv } from '../http/app-env.ts';
 import { showResource, versionsIn } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
-import { listOf, sampleShippingOption } from './examples.ts';
+import { sampleShippingOption } from './discount-examples.ts';
+import { listOf } from './examples.ts';
 
 const params = z.object({ id });
 

@@ -61,6 +61,9 @@ test('a refund of units is worth their share of what was paid for the line, and 
   expect(rest.body.amount).toBe(14.99);
   await shop.quiet();
   expect(await shop.orderOf(order.id)).toMatchObject({ status: 'refunded', payment: { status: 'refunded' } });
-  expect([await shop.stockOf('SHIRT'), await shop.stockOf('SOCKS')]).toMatchObject([{ quantity: 10 }, { quantity: 10 }]);
+  expect([await shop.stockOf('SHIRT'), await shop.stockOf('SOCKS')]).toMatchObject([
+    { quantity: 10 },
+    { quantity: 10 },
+  ]);
   await shop.audit();
 });

@@ -81,7 +81,12 @@ async function buy({ currency, unit, included }: Kind, lines: { price: number; q
   await asJob('payments.record_intents', { tenant: 'default', refused: [], intents, again: [] });
   const amount = String(placed.answer.total);
   await asJob('payments.apply_stripe', {
-    ...{ eventId: randomUUID(), paymentId, intentId, terms: { holdSeconds: 900, secureSeconds: 600, graceSeconds: 900 } },
+    ...{
+      eventId: randomUUID(),
+      paymentId,
+      intentId,
+      terms: { holdSeconds: 900, secureSeconds: 600, graceSeconds: 900 },
+    },
     intent: {
       ...{ status: 'succeeded', received: amount, amount, currency, clientSecret: null, failure: null },
       madeFor: { paymentId, orderId, tenant: 'default' },
@@ -177,7 +182,12 @@ test.each(kinds)(
           hasAmounts = true;
           await asJob('payments.apply_stripe', {
             ...{ eventId: randomUUID(), paymentId: made.paymentId, intentId: made.intentId },
-            refund: { id: null, stripeId: randomUUID(), status: 'succeeded', amount: String((1 + below(300)) / kind.unit) },
+            refund: {
+              id: null,
+              stripeId: randomUUID(),
+              status: 'succeeded',
+              amount: String((1 + below(300)) / kind.unit),
+            },
           }).catch((error: unknown) => expect(String(error)).toContain('payments_refunds_within_captured'));
         } else {
           const chosen = refunds.filter(({ status }) => status !== 'failed')[below(refunds.length || 1)];

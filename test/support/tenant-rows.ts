@@ -63,7 +63,12 @@ export async function fillTables(client: pg.Client, rowsOf: Record<string, numbe
       for (let row = 0; row < count; row++) {
         n++;
         const list = columns.map(({ type, length }) =>
-          type.startsWith('_') ? '{}' : (values[type]?.(n) ?? String(n).padStart(3, '0').slice(-(length ?? 9))),
+          type.startsWith('_')
+            ? '{}'
+            : (values[type]?.(n) ??
+              String(n)
+                .padStart(3, '0')
+                .slice(-(length ?? 9))),
         );
         const places = names.map((_, at) => `$${at + 1}`).join();
         await client.query(`insert into ${table} (${names.join()}) values (${places})`, [tenant, ...list]);

@@ -32,7 +32,8 @@ language sql stable as $$
   from (
     values
       ('/value', case
-        when d.type = 'free_shipping' then case when d.value <> 0 then 'must be 0 or left out: free shipping has no value' end
+        when d.type = 'free_shipping' then
+          case when d.value <> 0 then 'must be 0 or left out: free shipping has no value' end
         when d.value is null then 'is required'
         when d.type = 'percentage' and not (d.value > 0 and d.value <= 100) then 'must be above 0 and at most 100'
         when d.type = 'amount' and d.value = 0 then 'must be above 0'
@@ -89,12 +90,13 @@ begin
     delete from orders.discount_counters c where c.discount_id = after.id;
   elsif before.usage_limit is null then
     insert into orders.discount_counters (discount_id, tenant_id, used)
-    select after.id, after.tenant_id, count(*) from orders.discount_uses u where u.discount_id = after.id and u.is_taken;
+    select after.id, after.tenant_id, count(*) from orders.discount_uses u
+    where u.discount_id = after.id and u.is_taken;
   end if;
   if after.per_customer_limit is null then
     delete from orders.discount_customers c where c.discount_id = after.id;
   elsif before.per_customer_limit is null then
-    -- Also a row for customers whose uses have all come back: taking one again then only changes a row that it can lock.
+    -- Also a row for a customer whose uses have all come back. Late money then finds a row that it can lock.
     insert into orders.discount_customers (discount_id, customer_key, tenant_id, used)
     select after.id, u.customer_key, after.tenant_id, count(*) filter (where u.is_taken)
     from orders.discount_uses u where u.discount_id = after.id group by u.customer_key;
