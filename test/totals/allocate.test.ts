@@ -142,6 +142,7 @@ describe('refunds of units', () => {
     jsonb_populate_record(null::orders.orders, jsonb_build_object('currency', l.currency, 'status', 'confirmed',
       'total', l.amount, 'subtotal', l.amount, 'discount_total', 0, 'shipping_total', 0, 'shipping_tax', 0, 'tax_total', 0,
       'tax_included', false, 'refunded_quantities', array[before.units],
+      'refunded_amounts', array[orders.fraction(l.amount, before.units, l.units, l.unit)],
       'items', jsonb_build_array(jsonb_build_object('sku', 'A', 'quantity', l.units, 'price', 1)),
       'lines', jsonb_build_array(jsonb_build_object('id', '1', 'total', l.amount)))),
     jsonb_build_object('items', jsonb_build_array(jsonb_build_object('lineId', '1', 'quantity', r.units))), null) ->> 'amount'`;

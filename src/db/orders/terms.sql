@@ -183,7 +183,7 @@ begin
   from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
   -- One look-up by the unique index for each line.
   select coalesce(jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''),
-      'collections', p.collections) order by l.ord), '[]') as lines,
+      'collections', coalesce(p.collections, '{}')) order by l.ord), '[]') as lines,
     array_agg(distinct p.tax_category) as categories,
     coalesce(jsonb_object_agg(l.line->>'sku', p.name), '{}') as names,
     coalesce(sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric), 0) as subtotal,
