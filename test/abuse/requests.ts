@@ -73,7 +73,7 @@ async function createFixture(store: Store) {
     collections.push(await create('/v1/collections', { name: 'c' }));
   }
   const gift = await addProduct(store, `${sku}-free`, 1_000, 0);
-  const { order: sold, payment, intent } = await payments.checkout(sku);
+  const { order: sold, payment, intent } = await payments.checkout(sku, 100);
   await payments.pay(intent);
   const [open, cancellable, confirmed, parcel] = await Promise.all([
     placeOrder(store, sku),
@@ -133,6 +133,8 @@ async function createFixture(store: Store) {
       ...{ currency: 'USD', items: [{ sku: itemSku, quantity: 1 }], email: 'ada@example.com' },
     });
   const [cart, freeCart, doomedCart] = [await fill(sku), await fill(gift.sku), await fill(sku)];
+  const requestReturn = () => create(`/v1/orders/${sold.id}/returns`, { items: [{ lineId: '1', quantity: 1 }] });
+  const [comingBack, doomedReturn] = [await requestReturn(), await requestReturn()];
   const deadLetter = randomUUID();
   await store.database.query(
     `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, seq, message, reason,
@@ -153,6 +155,9 @@ async function createFixture(store: Store) {
     open,
     cancellable,
     confirmed,
+    sold,
+    comingBack,
+    doomedReturn,
     payment,
     campaign,
     doomed,
@@ -198,7 +203,13 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     carts:
       { checkoutCart: fixture.freeCart, reopenCart: fixture.freeCart, cancelCart: fixture.doomedCart }[id] ??
       fixture.cart,
-    orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
+    orders:
+      id === 'cancelOrder'
+        ? fixture.cancellable
+        : ['refundOrder', 'requestReturn'].includes(id)
+          ? fixture.sold.id
+          : fixture.open,
+    returns: id === 'cancelReturn' ? fixture.doomedReturn : fixture.comingBack,
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,
     campaigns: id === 'cancelCampaign' ? fixture.doomed.id : fixture.campaign.id,
