@@ -70,6 +70,9 @@ async function run(name: string, caller: object, input: object): Promise<unknown
 
 const selectIds = async (text: string): Promise<string[]> => (await pool.query(text)).rows.map((row) => row.id);
 const openOrders = () => selectIds(`select id from orders.orders where status = 'created' order by random() limit 6`);
+const paidOrders = () =>
+  selectIds(`select id from orders.orders where status = 'confirmed' and total > 0 order by random() limit 1`);
+const someLines = () => someOf(['1', '2', '3'], 3).map((lineId) => ({ lineId, quantity: 1 }));
 const pendingPaymentIds = () =>
   selectIds(`select payment_id as id from payments.payments where status = 'pending' order by random() limit 6`);
 const createdKeys = () =>
@@ -157,7 +160,10 @@ const statements: Record<string, () => Promise<unknown>> = {
     for (const id of carts) await makeCart(id);
   },
   'cancel cart': () => run('orders.cancel_cart', call(), { id: oneOf(carts), cartSeconds: 900 }),
-  cancel: async () => run('orders.cancel_order', call(), { id: (await openOrders())[0] ?? 'none' }),
+  cancel: async () => {
+    const [id] = await (randomBelow(2) ? openOrders() : paidOrders());
+    await run('orders.cancel_order', call(), { id: id ?? 'none', restock: randomBelow(2) === 0 });
+  },
   'expire holds': () => run('orders.expire_holds', job({ now: inOneHour() }), { limit: 5 }),
   reserve: async () =>
     run('inventory.reserve_orders', job(), {
@@ -211,6 +217,31 @@ const statements: Record<string, () => Promise<unknown>> = {
       paymentId,
       intentId: `pi_${paymentId}`,
       intent: { status, received: 10, amount: 10, currency: 'USD' },
+    });
+  },
+  'refund units or take a return': async () => {
+    const [id = 'none'] = await paidOrders();
+    const [returnId, refundId] = [randomUUID(), randomUUID()];
+    if (randomBelow(2) === 0) {
+      await run('orders.refund_order', call(), { id, refundId, items: someLines(), restock: randomBelow(3) > 0 });
+      return;
+    }
+    await run('orders.request_return', call(), { id, returnId, items: someLines() });
+    if (randomBelow(4) === 0) await run('orders.cancel_return', call(), { id: returnId });
+    else await run('orders.receive_return', call(), { id: returnId, refundId });
+  },
+  'end refund': async () => {
+    const [refund] = await database.query<{ id: string; payment: string; amount: string }>(
+      `select r.id, r.payment_id as payment, r.amount::text from payments.refunds r
+       where r.items is not null and r.status <> 'failed' order by random() limit 1`,
+    );
+    if (!refund) return;
+    await run('payments.apply_stripe', job(), {
+      ...{ eventId: randomUUID(), paymentId: refund.payment, intentId: `pi_${refund.payment}` },
+      refund: {
+        ...{ id: refund.id, stripeId: `re_${refund.id}`, amount: refund.amount },
+        status: oneOf(['succeeded', 'failed']),
+      },
     });
   },
   adjust: () =>

@@ -233,6 +233,19 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
     await reportRefund(call, paymentId, refundId, 'succeeded', 20);
     await reportRefund(call, paymentId, refundId, 'failed', 20);
   },
+  'a paid order of which units are refunded and returned': async (call) => {
+    const { orderId, paymentId } = await pay(call, ['A', 'B']);
+    const refundId = randomUUID();
+    await call('orders.refund_order', { id: orderId, refundId, items: [{ lineId: '1', quantity: 1 }] });
+    await reportRefund(call, paymentId, refundId, 'succeeded', 10);
+    await reportRefund(call, paymentId, refundId, 'failed', 10);
+    const items = [{ lineId: '2', quantity: 1 }];
+    for (const end of ['cancel', 'receive']) {
+      const id = randomUUID();
+      await call('orders.request_return', { id: orderId, returnId: id, items });
+      await call(`orders.${end}_return`, { id, refundId: randomUUID() });
+    }
+  },
   'a paid order that is cancelled': async (call) => {
     const { orderId } = await pay(call, ['A']);
     await call('orders.cancel_order', { id: orderId, restock: true });
