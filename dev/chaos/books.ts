@@ -71,7 +71,8 @@ export type ParticipantRow = {
   state: string;
   reason: string | null;
 };
-export type ShipmentRow = { id: string; order: string; status: string; tracking: string };
+/** `quantities`: the units of each line of its order; null: all of them. */
+export type ShipmentRow = { id: string; order: string; status: string; tracking: string; quantities: number[] | null };
 export type EventRow = {
   seq: number;
   id: string;
@@ -162,7 +163,7 @@ const queries = {
     actual_participants as actual, success_on as "successOn" from group_commerce.group_commerce_campaigns`,
   participants: `select id, campaign_id as campaign, user_id as user, order_id as "order", payment_id as payment, state,
     reason from group_commerce.participants`,
-  shipments: 'select id, order_id as "order", status, tracking_number as tracking from shipping.shipments',
+  shipments: `select id, order_id as "order", status, tracking_number as tracking, quantities from shipping.shipments`,
   labels: 'select order_id as "order", status from shipping.label_requests',
   events: `select seq::int, id, tenant_id as tenant, topic, key, payload, time from platform.events order by seq`,
   undelivered: `select o.sink, e.topic, o.key from platform.outbox o join platform.events e using (tenant_id, seq)`,

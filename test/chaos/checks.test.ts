@@ -131,7 +131,7 @@ function validBooks(): Books {
         reason: null,
       },
     ],
-    shipments: [{ id: 'shipment', order: 'paid', status: 'created', tracking: 'T' }],
+    shipments: [{ id: 'shipment', order: 'paid', status: 'created', tracking: 'T', quantities: [2] }],
     labels: [{ order: 'paid', status: 'made' }],
     events,
     undelivered: [],
@@ -210,6 +210,7 @@ const element = <T>(list: T[], index = 0): T => {
 const singleOutcome = 'every payment at Stripe has one outcome: goods or a refund';
 const exactAmount = 'an order is confirmed only by a payment of its exact total and currency';
 const noDoublePayment = 'no order keeps the money of two payments';
+const oneLabelAUnit = 'every unit of a paid order with an address has one label';
 const unprintableLabel = 'the label of an order that ended before its parcel moved cannot be printed';
 const paid = { status: 'succeeded', captured: 2_000, paid: true };
 const printedLabel = request(
@@ -255,8 +256,9 @@ const breakages: [check: string, title: string, change: (books: Books) => void][
     'a reservation of other units',
     (b) => (element(b.reservations).quantities = [3]),
   ],
-  ['a paid order with an address has one label', 'two labels', (b) => b.shipments.push(element(b.shipments))],
-  ['a paid order with an address has one label', 'no label', (b) => b.shipments.splice(0)],
+  [oneLabelAUnit, 'two labels', (b) => b.shipments.push(element(b.shipments))],
+  [oneLabelAUnit, 'no label', (b) => b.shipments.splice(0)],
+  [oneLabelAUnit, 'a label for some units', (b) => (element(b.shipments).quantities = [1])],
   [
     'Stripe and the database agree on all money',
     'an amount that only Stripe has',

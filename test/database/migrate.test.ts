@@ -212,3 +212,38 @@ test('keys of an older database that have every scope get the new ones, except t
     await client.end();
   }
 });
+
+test('shipments of an older database have all units of their orders, which count as fulfilled unless it was cancelled', async () => {
+  const url = await createDatabase();
+  const folders = await writeFiles('one_parcel', {});
+  const all = await readdir(join(repository, 'migrations'));
+  const older = all.filter((name) => name < '20261130142500_ship_in_parts.sql');
+  expect(older.length).toBeLessThan(all.length);
+  for (const name of older) await copyFile(join(repository, 'migrations', name), join(folders.dir, name));
+  await migrate({ url, ...folders });
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    await createTenant(client, 'shop', 'Shop');
+    const items = JSON.stringify([2, 3].map((quantity) => ({ sku: `S${quantity}`, quantity, price: 1 })));
+    await client.query(`begin; select set_config('app.tenant_id', 'shop', true);
+      insert into orders.orders (id, tenant_id, customer_id, items, total, currency, status)
+        select id, 'shop', 'c', '${items}', 5, 'EUR', 'confirmed' from unnest(array['sent', 'ended', 'unsent']) id;
+      insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
+        values ('sent', 'shop', 's1', 'made', '{}', now(), now());
+      insert into shipping.shipments (id, tenant_id, order_id, tracking_number, carrier, label_url, status, cancelled_at)
+        values ('s1', 'shop', 'sent', 'T1', 'x', 'x', 'created', null), ('s2', 'shop', 'ended', 'T2', 'x', 'x', 'cancelled', now());
+      commit`);
+    await migrate({ url });
+    await client.query(`select set_config('app.tenant_id', 'shop', false)`);
+    const { rows } = await client.query(`select o.id, o.fulfilled_quantities as fulfilled, s.quantities
+      from orders.orders o left join shipping.shipments s on s.order_id = o.id order by 1`);
+    expect(rows).toEqual([
+      { id: 'ended', fulfilled: null, quantities: [2, 3] },
+      { id: 'sent', fulfilled: [2, 3], quantities: [2, 3] },
+      { id: 'unsent', fulfilled: null, quantities: null },
+    ]);
+  } finally {
+    await client.end();
+  }
+});

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Books, Line } from '../books.ts';
 import { type Check, cents, groupBy, type Report } from '../finding.ts';
 import { type ClientRequest, type ClientResponse, finalResponse, member, textOf } from '../journal.ts';
-import { replayEvents } from './orders.ts';
+import { parcelsOf, replayEvents } from './orders.ts';
 
 /** Checks whether a response agrees with the books. */
 type ResponseCheck = (request: ClientRequest, response: ClientResponse, report: Report) => void;
@@ -32,6 +32,7 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
   const participants = new Map(books.participants.map((row) => [row.id, row]));
   const campaigns = new Map(books.campaigns.map((row) => [row.id, row]));
   const places = new Set(books.participants.map((row) => row.order));
+  const parcels = parcelsOf(books);
   const products = new Map(books.products.map((row) => [row.id, row]));
   const topicsOf = (id: string) => new Set((byKey.get(id) ?? []).map((event) => event.topic));
 
@@ -84,7 +85,7 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
   const read: ResponseCheck = (request, { status, body }, report) => {
     const id = request.path.split('/')[3] ?? '';
     if (status !== 200) report(id, `the order exists, but the response was ${status}`);
-    else if (!replayEvents(byKey.get(id) ?? [], places.has(id)).visited.has(textOf(body, 'status'))) {
+    else if (!replayEvents(byKey.get(id) ?? [], places.has(id), parcels.get(id)).visited.has(textOf(body, 'status'))) {
       report(id, `the response shows the status ${textOf(body, 'status')}, which it never had`);
     }
   };

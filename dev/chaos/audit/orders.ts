@@ -1,4 +1,4 @@
-import type { EventRow, OrderRow } from '../books.ts';
+import type { Books, EventRow, OrderRow, ShipmentRow } from '../books.ts';
 import { type Check, cents, groupBy, sum } from '../finding.ts';
 
 type OrderHistory = { status: string; stock: string; visited: Set<string>; problems: string[] };
@@ -21,8 +21,29 @@ const stockSteps: Record<string, { from: string[]; to: string }> = {
   'order.confirmed': { from: ['held'], to: 'committed' },
 };
 
+export type Parcels = { items: OrderRow['items']; shipments: readonly ShipmentRow[] };
+
+/** The parcels of each order. */
+export function parcelsOf({ orders, shipments }: Books): Map<string, Parcels> {
+  const byOrder = groupBy(shipments, (row) => row.order);
+  return new Map(orders.map(({ id, items }) => [id, { items, shipments: byOrder.get(id) ?? [] }]));
+}
+
+/** How many units of each line these shipments have. */
+const unitsIn = ({ items, shipments }: Parcels): number[] =>
+  items.map(({ quantity }, index) => sum(shipments, ({ quantities }) => quantities?.[index] ?? quantity));
+
+/** The status that parcels give to their order, once all of its units are in parcels that have moved. */
+function statusByParcels({ items, shipments }: Parcels, reached: ReadonlyMap<string, string>): string | undefined {
+  const moved = shipments.filter(({ tracking }) => reached.has(tracking));
+  const units = unitsIn({ items, shipments: moved });
+  if (moved.length === 0 || items.some(({ quantity }, index) => (units[index] ?? 0) < quantity)) return undefined;
+  return moved.every(({ tracking }) => reached.get(tracking) === 'delivered') ? 'delivered' : 'shipped';
+}
+
 /** Derives an order's status and stock from its events. `problems`: events that its state did not allow. */
-export function replayEvents(events: readonly EventRow[], hasPlace: boolean): OrderHistory {
+export function replayEvents(events: readonly EventRow[], hasPlace: boolean, parcels?: Parcels): OrderHistory {
+  const reached = new Map<string, string>();
   let [status, stock] = ['none', hasPlace ? 'held' : 'none'];
   const visited = new Set<string>();
   const problems: string[] = [];
@@ -49,9 +70,12 @@ export function replayEvents(events: readonly EventRow[], hasPlace: boolean): Or
       stock = stockStep.to;
     }
     if (topic === 'shipping.status.changed') {
-      const reached = payload.status;
-      if (reached === 'in_transit' && status === 'confirmed') status = 'shipped';
-      if (reached === 'delivered' && ['confirmed', 'shipped'].includes(status)) status = 'delivered';
+      const [tracking, change] = [String(payload.trackingNumber), String(payload.status)];
+      if (['in_transit', 'delivered'].includes(change) && reached.get(tracking) !== 'delivered') {
+        reached.set(tracking, change);
+      }
+      const next = parcels && statusByParcels(parcels, reached);
+      if (next && ['confirmed', 'shipped'].includes(status)) status = next;
     }
     visited.add(status);
   }
@@ -66,8 +90,13 @@ const explained: Check = {
     const places = new Set(books.participants.map((row) => row.order));
     // The units of an order that ended after its label was made stay out of the stock.
     const labelled = new Set(books.shipments.map((row) => row.order));
+    const parcelsByOrder = parcelsOf(books);
     for (const order of books.orders) {
-      const { status, stock, problems } = replayEvents(byKey.get(order.id) ?? [], places.has(order.id));
+      const { status, stock, problems } = replayEvents(
+        byKey.get(order.id) ?? [],
+        places.has(order.id),
+        parcelsByOrder.get(order.id),
+      );
       for (const problem of problems) report(order.id, problem);
       if (status !== order.status) report(order.id, `the order is ${order.status}, but by its events it is ${status}`);
       const hold = holds.get(order.id);
@@ -113,7 +142,7 @@ const lineTotals: Check = {
 };
 
 const parcels: Check = {
-  name: 'a paid order with an address has one label',
+  name: 'every unit of a paid order with an address has one label',
   run(books, report) {
     const shipments = groupBy(books.shipments, (row) => row.order);
     const labelEvents = groupBy(
@@ -128,9 +157,15 @@ const parcels: Check = {
       const [labels, events] = [shipments.get(order.id)?.length ?? 0, labelEvents.get(order.id)?.length ?? 0];
       if (labels !== events) report(order.id, `${labels} labels, but ${events} events shipping.label.created`);
       const refundFailed = failedRefunds.has(order.id);
-      if (labels > 1 && !refundFailed) report(order.id, `${labels} labels`);
-      if (order.address && !refundFailed && paidStatuses.includes(order.status) && labels === 0)
-        report(order.id, 'it is paid but has no label');
+      const isValid = ({ status }: ShipmentRow) => status !== 'cancelled';
+      const units = unitsIn({ items: order.items, shipments: (shipments.get(order.id) ?? []).filter(isValid) });
+      const mustHaveLabels = order.address && !refundFailed && paidStatuses.includes(order.status);
+      for (const [index, { sku, quantity }] of order.items.entries()) {
+        const count = units[index] ?? 0;
+        if (count > quantity && !refundFailed) report(order.id, `labels for ${count} of ${quantity} ${sku}`);
+        if (count < quantity && mustHaveLabels)
+          report(order.id, `it is paid but has labels for ${count} of ${quantity} ${sku}`);
+      }
       if (['shipped', 'delivered'].includes(order.status) && labels === 0)
         report(order.id, 'it is shipped but has no label');
     }
