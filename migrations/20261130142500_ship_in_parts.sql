@@ -17,9 +17,7 @@ create index idx_label_requests_order on shipping.label_requests (order_id, tena
 alter table shipping.shipments add column quantities integer[];
 drop index shipping.shipments_one_live_an_order;
 
--- Of the refunded units: those that had been sent before, and came back.
 alter table orders.orders
-  add column returned_quantities integer[],
   add constraint orders_fulfilled_not_negative check (0 <= all (fulfilled_quantities));
 
 alter table platform.tenants add column automatic_labels boolean not null default true;

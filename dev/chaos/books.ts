@@ -11,6 +11,8 @@ export type OrderRow = {
   reference: string | null;
   items: Line[];
   total: string;
+  /** What the total has beside the sum of the items: shipping and added tax, less discounts. */
+  extra: string;
   currency: string;
   status: string;
   failure: string | null;
@@ -70,6 +72,8 @@ export type ParticipantRow = {
   payment: string | null;
   state: string;
   reason: string | null;
+  /** What the place costs, with tax and shipping. */
+  total: string;
 };
 /** `quantities`: the units of each line of its order; null: all of them. */
 export type ShipmentRow = { id: string; order: string; status: string; tracking: string; quantities: number[] | null };
@@ -145,6 +149,7 @@ export type Books = {
 
 const queries = {
   orders: `select id, tenant_id as tenant, customer_id as customer, purchase_order_number as reference, items, total,
+    coalesce(shipping_total - discount_total + case when tax_included then 0 else tax_total end, 0) as extra,
     currency, status, failure_reason as failure, campaign_id as campaign, shipping_address is not null as address
     from orders.orders order by id`,
   // Units that a refund of lines put back are free again.
@@ -161,8 +166,9 @@ const queries = {
   knownIntents: 'select stripe_id as id, payment_id as payment, received, fault from payments.intents',
   campaigns: `select id, tenant_id as tenant, status, min_participants as min, max_participants as max,
     actual_participants as actual, success_on as "successOn" from group_commerce.group_commerce_campaigns`,
-  participants: `select id, campaign_id as campaign, user_id as user, order_id as "order", payment_id as payment, state,
-    reason from group_commerce.participants`,
+  participants: `select p.id, campaign_id as campaign, user_id as user, order_id as "order", payment_id as payment, state,
+    reason, coalesce((amounts->>'total')::numeric, c.price) as total
+    from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = campaign_id`,
   shipments: `select id, order_id as "order", status, tracking_number as tracking, quantities from shipping.shipments`,
   labels: 'select order_id as "order", status from shipping.label_requests',
   events: `select seq::int, id, tenant_id as tenant, topic, key, payload, time from platform.events order by seq`,

@@ -1,5 +1,7 @@
 import { textOf } from './journal.ts';
+import { shippingAddress } from './orders.ts';
 import { actInStripeDashboard, confirmAtStripe, retryUntil, type Story } from './shop.ts';
+import { termsOfJoin } from './terms.ts';
 
 type Campaign = { id: string; minParticipants: number };
 
@@ -39,7 +41,7 @@ async function takePlace(story: Story, campaign: Campaign, userId: string): Prom
   await story.pause(0, 1_500);
   const joined = await story.request('campaigns.join', 'POST', `/v1/campaigns/${campaign.id}/join`, {
     key: story.unique('join'),
-    body: { userId },
+    body: { userId, ...termsOfJoin(story.tenant, random, shippingAddress) },
   });
   if (joined?.status !== 201) return;
   const leave = () =>

@@ -4,6 +4,7 @@ import { adjustStock, editProduct, importProducts, sendInvalidRequests } from '.
 import { placeAndPay } from './orders.ts';
 import { seededRandom } from './random.ts';
 import { createStory, type Shop, type Sku, type Story } from './shop.ts';
+import { addTerms } from './terms.ts';
 
 /** The kinds of stories, with their share in percent. */
 const kinds = {
@@ -31,6 +32,7 @@ export function planStory(seed: number, index: number): { kind: keyof typeof kin
 
 /** Creates the products on sale, before any faults. Some SKUs are hot: scarce and often ordered. */
 export async function createProducts(shop: Shop): Promise<void> {
+  await addTerms(shop);
   for (const tenant of ['default', 'acme']) {
     const story = createStory(shop, `shelves-${tenant}`, tenant);
     const skus: Sku[] = Array.from({ length: 60 }, (_, n) => ({

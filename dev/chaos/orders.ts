@@ -2,7 +2,7 @@ import { signWebhook } from '../stripe/webhooks.ts';
 import { member, textOf } from './journal.ts';
 import { actInStripeDashboard, confirmAtStripe, decideDebit, retryUntil, type Story } from './shop.ts';
 
-const shippingAddress = {
+export const shippingAddress = {
   name: 'Ada Example',
   line1: '12 Harbour Street',
   city: 'Lisboa',

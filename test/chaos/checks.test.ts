@@ -45,6 +45,7 @@ function validBooks(): Books {
     customer: 'c',
     items,
     total: '20.00',
+    extra: '0',
     currency: 'USD',
     failure: null,
     address: false,
@@ -129,6 +130,7 @@ function validBooks(): Books {
         payment: 'p-place',
         state: 'charged',
         reason: null,
+        total: '20.00',
       },
     ],
     shipments: [{ id: 'shipment', order: 'paid', status: 'created', tracking: 'T', quantities: [2] }],
@@ -259,6 +261,17 @@ const breakages: [check: string, title: string, change: (books: Books) => void][
   [oneLabelAUnit, 'two labels', (b) => b.shipments.push(element(b.shipments))],
   [oneLabelAUnit, 'no label', (b) => b.shipments.splice(0)],
   [oneLabelAUnit, 'a label for some units', (b) => (element(b.shipments).quantities = [1])],
+  ["an order's hold and total match its lines", 'a tax that is not paid', (b) => (element(b.orders).extra = '3.80')],
+  [
+    'a place, its payment and its order have the same amount',
+    'a place that costs more than its payment',
+    (b) => (element(b.participants).total = '23.80'),
+  ],
+  [
+    'a place, its payment and its order have the same amount',
+    'a place that costs something, without a payment',
+    (b) => (element(b.participants).payment = null),
+  ],
   [
     'Stripe and the database agree on all money',
     'an amount that only Stripe has',

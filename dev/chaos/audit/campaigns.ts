@@ -1,4 +1,4 @@
-import { type Check, groupBy } from '../finding.ts';
+import { type Check, cents, groupBy } from '../finding.ts';
 
 const ended = new Set(['expired', 'failed']);
 const prefix = 'group-commerce.campaign';
@@ -74,4 +74,22 @@ const orders: Check = {
   },
 };
 
-export const campaignChecks: Check[] = [counts, orders];
+const amounts: Check = {
+  name: 'a place, its payment and its order have the same amount',
+  run(books, report) {
+    const payments = groupBy(books.payments, (payment) => payment.order);
+    const byId = new Map(books.orders.map((order) => [order.id, order]));
+    for (const { order: id, payment, total } of books.participants) {
+      const order = byId.get(id);
+      if (order !== undefined && cents(order.total) !== cents(total))
+        report(id, `the place costs ${total}, but the total of its order is ${order.total}`);
+      for (const { amount } of payments.get(id) ?? []) {
+        if (cents(amount) !== cents(total)) report(id, `the place costs ${total}, but its payment is for ${amount}`);
+      }
+      if ((payment === null) !== (cents(total) === 0))
+        report(id, `the place costs ${total}, but it has ${payment === null ? 'no' : 'a'} payment`);
+    }
+  },
+};
+
+export const campaignChecks: Check[] = [counts, orders, amounts];

@@ -129,9 +129,9 @@ const lineTotals: Check = {
   run(books, report) {
     const holds = new Map(books.reservations.map((row) => [row.order, row]));
     for (const order of books.orders) {
-      const total = sum(order.items, ({ quantity, price }) => quantity * cents(price));
+      const total = sum(order.items, ({ quantity, price }) => quantity * cents(price)) + cents(order.extra);
       if (total !== cents(order.total))
-        report(order.id, `the sum of its lines is ${total} cents, but its total is ${order.total}`);
+        report(order.id, `its lines, tax and shipping add up to ${total} cents, but its total is ${order.total}`);
       const hold = holds.get(order.id);
       const units = unitsOf(order);
       const same =

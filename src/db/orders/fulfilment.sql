@@ -3,7 +3,7 @@
 -- made and not cancelled. Units are given to parcels only here, and only under the order's lock.
 
 -- The sum of two counts for each line; null: zeros.
-create or replace function orders.add_units(a integer[], b integer[]) returns integer[]
+create or replace function orders.add_unit_lists(a integer[], b integer[]) returns integer[]
 language sql immutable as $$
   select array(select coalesce(x, 0) + coalesce(y, 0) from unnest(a, b) with ordinality u(x, y, n) order by n)
 $$;
@@ -38,12 +38,12 @@ declare
   taken integer[];
 begin
   select * into o from orders.orders x where x.id = order_id;
-  o.fulfilled_quantities := orders.add_units(o.fulfilled_quantities, array(select -u from unnest(former) u));
+  o.fulfilled_quantities := orders.add_unit_lists(o.fulfilled_quantities, array(select -u from unnest(former) u));
   taken := coalesce(wanted, orders.units_left(o));
   if exists (select from unnest(taken, orders.units_left(o)) u(asked, free) where asked > coalesce(free, 0)) then
     return null;
   end if;
-  update orders.orders x set fulfilled_quantities = orders.add_units(o.fulfilled_quantities, taken)
+  update orders.orders x set fulfilled_quantities = orders.add_unit_lists(o.fulfilled_quantities, taken)
   where x.id = order_id and (former is null and 0 < any (taken) or taken <> former);
   return case when 0 < any (taken) then taken end;
 end
@@ -62,7 +62,7 @@ $$;
 create or replace function orders.unfulfil(order_id varchar, units integer[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update orders.orders o set fulfilled_quantities = case when units is not null
-    then orders.add_units(o.fulfilled_quantities, array(select -u from unnest(units) u)) end
+    then orders.add_unit_lists(o.fulfilled_quantities, array(select -u from unnest(units) u)) end
   where o.id = order_id and o.fulfilled_quantities is not null
 $$;
 
@@ -109,6 +109,6 @@ $$;
 
 call platform.set_owner('orders', 'fusion_orders');
 
-grant execute on function orders.add_units, orders.units_left, orders.units_of, orders.shortage_of, orders.fulfil, orders.unfulfil,
+grant execute on function orders.add_unit_lists, orders.units_left, orders.units_of, orders.shortage_of, orders.fulfil, orders.unfulfil,
   orders.complete_shipping to fusion_shipping;
 grant execute on function orders.complete_shipping to fusion_payments;
