@@ -42,8 +42,7 @@ afterEach(async () => {
 });
 
 const shippingAddress = { ...home, country: 'DE' };
-const join = (campaignId: string, userId: string, more: object = {}): Promise<Reply> =>
-  store.send('POST', `/v1/campaigns/${campaignId}/join`, { userId, ...more });
+const join = (...of: Parameters<typeof fixture.join>) => fixture.join(...of);
 const orderOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
 const reached = (campaignId: string, ...states: string[]) =>
   until(async () => (await fixture.participants(campaignId)).every((place) => states.includes(place.state)));
@@ -179,7 +178,8 @@ describe('the amounts of a place', () => {
     await addRate(7, { category: 'books', name: 'Reduced' });
     await addRate(20, { country: 'FR' });
     const campaign = await fixture.start('WHERE', 9, { minParticipants: 9 });
-    const taxOf = async (user: string, more: object) => (await join(campaign.id, user, more)).body.taxTotal;
+    const taxOf = async (user: string, more: Record<string, unknown>) =>
+      (await join(campaign.id, user, more)).body.taxTotal;
     expect(await taxOf('a', {})).toBe(3.8);
     expect(await taxOf('b', { billingAddress: { ...home, country: 'FR' } })).toBe(4);
     expect(await taxOf('c', { shippingAddress, billingAddress: { ...home, country: 'FR' } })).toBe(3.8);
@@ -220,7 +220,12 @@ describe('the amounts of a place', () => {
 });
 
 describe('a join is rejected with 422, and takes no place, unit or money', () => {
-  const rejected = async (campaign: { id: string; sku: string }, more: object, pointer: string, detail: RegExp) => {
+  const rejected = async (
+    campaign: { id: string; sku: string },
+    more: Record<string, unknown>,
+    pointer: string,
+    detail: RegExp,
+  ) => {
     const { status, body } = await join(campaign.id, 'a', more);
     expect([status, body.code]).toEqual([422, 'validation_failed']);
     expect(body.errors).toEqual([{ pointer, detail: expect.stringMatching(detail) }]);

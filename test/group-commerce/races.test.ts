@@ -8,7 +8,13 @@ let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000', DATABASE_DEADLINE_MS: '60000' } });
   fixture = campaignFixture(store);
+  await store.database.query(
+    `insert into orders.tax_rates (id, tenant_id, name, country, rate, created_at, updated_at)
+     values ('rate', 'default', 'VAT', 'DE', 19, now(), now())`,
+  );
 });
+/** A buyer with this address pays tax. */
+const billingAddress = { line1: 'Am Sandtorkai 30', city: 'Hamburg', country: 'DE' };
 afterAll(() => store.close());
 
 type Step =
@@ -30,6 +36,7 @@ const race = fc.record({
   stock: fc.integer({ min: 0, max: 8 }),
   successOn: fc.constantFrom('joined', 'secured'),
   saved: fc.boolean(),
+  taxed: fc.boolean(),
   /** The steps of a wave run concurrently, and the waves one after the other. */
   waves: fc.array(fc.array(step, { minLength: 4, maxLength: 14 }), { minLength: 2, maxLength: 4 }),
 });
@@ -43,6 +50,7 @@ async function runRace({
   stock,
   successOn,
   saved,
+  taxed,
   waves,
 }: typeof race extends fc.Arbitrary<infer T> ? T : never) {
   const days = saved ? 10 : 1;
@@ -58,7 +66,7 @@ async function runRace({
   const runStep = async (step: Step) => {
     switch (step.do) {
       case 'join': {
-        const { status, body } = await fixture.join(campaign.id, step.user);
+        const { status, body } = await fixture.join(campaign.id, step.user, taxed ? { billingAddress } : {});
         if (status === 201) orders.set(step.user, body.orderId);
         else expect(body.code).toMatch(/^(campaign_full|campaign_not_open|insufficient_inventory)$/);
         return;

@@ -28,8 +28,8 @@ export function campaignFixture(store: Store, stripeAccount?: string) {
     return body as { id: string; productId: string; sku: string; endTime: string };
   }
 
-  const join = (campaignId: string, userId: string) =>
-    store.send('POST', `/v1/campaigns/${campaignId}/join`, { userId });
+  const join = (campaignId: string, userId: string, more: Record<string, unknown> = {}) =>
+    store.send('POST', `/v1/campaigns/${campaignId}/join`, { userId, ...more });
   const leave = (campaignId: string, userId: string) =>
     store.send('POST', `/v1/campaigns/${campaignId}/leave`, { userId });
   const read = async (campaignId: string) => (await store.send('GET', `/v1/campaigns/${campaignId}`)).body;
@@ -118,6 +118,8 @@ export function campaignFixture(store: Store, stripeAccount?: string) {
     expect(paid.sort()).toEqual(charged.map((place) => place.order_id).sort());
     const taken = (await intentsOf([...ids])).filter((intent) => intent.status === 'succeeded');
     expect(taken.map((intent) => intent.metadata.orderId).sort()).toEqual(paid);
+    const totals = new Map(orders.map((order) => [order.id, Math.round(Number(order.total) * 100)]));
+    for (const intent of taken) expect(intent.amount_received).toBe(totals.get(intent.metadata.orderId ?? ''));
     return { status, live, charged, orders, taken };
   }
 
