@@ -31,8 +31,6 @@ const idOf = (sku: string) => `p-${skus.length - skus.indexOf(sku)}`;
 const campaigns = ['camp-1', 'camp-2', 'camp-3'];
 const groups = ['group-1', 'group-2'];
 const collections = ['coll-1', 'coll-2', 'coll-3'];
-const carts = ['cart-1', 'cart-2', 'cart-3', 'cart-4'];
-const codes = ['CODE-1', 'CODE-2', 'CODE-3'];
 const discounts = ['code-1', 'code-2', 'code-3'];
 let random = 1;
 /** A random integer from 0 to `limit` - 1. The seed is fixed (mulberry32). */
@@ -48,7 +46,6 @@ const someOf = <T>(all: T[], most = 4): T[] => all.toSorted(() => randomBelow(3)
 let keyHash: string;
 const call = () => ({ keyHash, idempotencyKey: randomUUID(), requestHash: 'x' });
 const job = (fields: object = {}) => ({ jobSecret, ...fields });
-const inOneYear = () => new Date(Date.now() + 31_536_000_000).toISOString();
 const inOneHour = () => new Date(Date.now() + 3_600_000).toISOString();
 
 /**
@@ -85,23 +82,6 @@ const messages = (orders: string[]) =>
 const makeGroup = (id: string) => run('catalog.create_product_group', call(), { id, name: 'g', options: ['Size'] });
 const makeCollection = (id: string) => run('catalog.create_collection', call(), { id, name: 'c' });
 
-const makeCart = (id: string) =>
-  pool.query(
-    `insert into orders.carts (id, tenant_id, token_hash, status, currency, expires_at, created_at, updated_at)
-     values ($1, 'default', repeat('0', 64), 'open', 'USD', now(), now(), now()) on conflict do nothing`,
-    [id],
-  );
-/** Its discounts have few uses, so that orders compete for the last one. */
-const makeDiscount = async (code: string) => {
-  await pool.query(
-    `insert into orders.discounts (id, tenant_id, code, name, type, value, usage_limit, per_customer_limit, combinable,
-       created_at, updated_at)
-     values ($1, 'default', $1, 'Sale', 'percentage', 10, 4, 3, true, now(), now())`,
-    [code],
-  );
-  await pool.query(`insert into orders.discount_counters values ($1, 'default', 0)`, [code]);
-};
-
 const statements: Record<string, () => Promise<unknown>> = {
   'create key': () =>
     run('platform.create_key', call(), {
@@ -136,30 +116,6 @@ const statements: Record<string, () => Promise<unknown>> = {
       id: oneOf(discounts),
       change: { usageLimit: oneOf([null, 900_000]), perCustomerLimit: oneOf([null, 900_000]) },
     }),
-  'change cart': () =>
-    run('orders.update_cart', call(), {
-      ...{ id: oneOf(carts), cartSeconds: 900 },
-      change: {
-        items: someOf(skus).map((sku) => ({ sku, quantity: 1 })),
-        discountCodes: someOf(codes, 2),
-        email: `u-${randomBelow(3)}@example.com`,
-      },
-    }),
-  'check out': async () => {
-    const id = oneOf(carts);
-    const shown = (await run('orders.read_cart', call(), { id })) as { answer: { totals: { total: number } } } | null;
-    return run('orders.checkout_cart', call(), {
-      ...{ id, expectedTotal: shown?.answer.totals.total, orderId: randomUUID(), paymentId: randomUUID() },
-      ...{ holdSeconds: 900, cartSeconds: 900 },
-    });
-  },
-  'reopen cart': () => run('orders.reopen_cart', call(), { id: oneOf(carts), cartSeconds: 900 }),
-  'expire carts': async () => {
-    await run('orders.expire_carts', job({ now: inOneHour() }), { limit: 5 });
-    await run('orders.purge_carts', job({ now: inOneYear() }), { limit: 5 });
-    for (const id of carts) await makeCart(id);
-  },
-  'cancel cart': () => run('orders.cancel_cart', call(), { id: oneOf(carts), cartSeconds: 900 }),
   cancel: async () => {
     const [id] = await (randomBelow(2) ? openOrders() : paidOrders());
     await run('orders.cancel_order', call(), { id: id ?? 'none', restock: randomBelow(2) === 0 });
@@ -338,8 +294,6 @@ test('no two statements that lock several rows can deadlock', async () => {
       inventory: 50_000,
     });
   }
-  for (const id of carts) await makeCart(id);
-  for (const code of codes) await makeDiscount(code);
   for (const id of ['list-0', 'list-1'])
     await run('catalog.create_price_list', call(), { id, name: id, currency: 'USD', audience: 'all' });
   for (const id of discounts)
@@ -372,8 +326,6 @@ test('no two statements that lock several rows can deadlock', async () => {
     for (const second of names.slice(index)) {
       // Both statements need rows to work on, and the previous pair may have used them all.
       await Promise.all(['join', 'join', 'join', 'place', 'place', 'join', 'join', 'open payments'].map(runStatement));
-      if (`${first} ${second}`.includes('cart'))
-        await Promise.all(['reopen cart', 'reopen cart', 'change cart', 'change cart', 'check out'].map(runStatement));
       const concurrentNames = Array.from({ length: threads }, (_, n) => (n % 2 ? first : second));
       for (let turn = 0; turn < Math.ceil(turns / threads); turn++)
         await Promise.all(concurrentNames.map(runStatement));
@@ -382,24 +334,6 @@ test('no two statements that lock several rows can deadlock', async () => {
   // Places that are taken, left and freed, all on the stock of one product.
   const placeChanges = ['join', 'join', 'free unsecured', 'join', 'leave', 'join', 'free unsecured', 'join'];
   for (let turn = 0; turn < turns * 8; turn++) await Promise.all(placeChanges.map(runStatement));
-  // Carts and orders that cross on stock and on the last uses of discounts.
-  const cartChanges = [
-    'check out',
-    'change cart',
-    'check out',
-    'reopen cart',
-    'cancel',
-    'expire holds',
-    'check out',
-    'place',
-  ];
-  for (let turn = 0; turn < turns * 4; turn++) await Promise.all(cartChanges.map(runStatement));
-  expect((await pool.query(`select from orders.orders where cart_id is not null limit 1`)).rowCount).toBe(1);
-  const { rows: miscounted } = await pool.query(
-    `select from orders.discount_counters c
-     where c.used <> (select count(*) from orders.discount_uses u where u.discount_id = c.discount_id and u.is_taken)`,
-  );
-  expect(miscounted).toEqual([]);
   // Then all statements at once.
   for (let turn = 0; turn < turns * 4; turn++)
     await Promise.all(Array.from({ length: threads }, () => runStatement(oneOf(names))));

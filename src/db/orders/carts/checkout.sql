@@ -51,7 +51,9 @@ begin
     return answer;
   end if;
   cart := orders.lock_cart(input);
-  order_row := orders.lock_order_of(cart);
+  if cart.order_id is not null then
+    order_row := orders.lock_order_of(cart);
+  end if;
   perform orders.require_open(cart, order_row.status);
   priced := orders.price_cart(cart);
   amounts := priced->'amounts';
