@@ -11,8 +11,9 @@ import { Progress } from './support/progress.ts';
 
 const help = `npm start [-- --reset] [-- --quiet]
 
-Starts FusionCommerce on this machine: a real PostgreSQL, emulators of Neon's HTTP protocol, Kafka REST, Stripe
-and VIES, and the Worker with its queues and crons. Press Ctrl-C to stop everything. The data are kept for the next start.
+Starts FusionCommerce on this machine: a real PostgreSQL, emulators of Neon's HTTP protocol, Kafka REST, Stripe, VIES and
+an OpenID provider, and the Worker with its queues and crons. Press Ctrl-C to stop everything. The data are kept for the
+next start.
 
   --reset   delete the data of earlier starts first
   --quiet   do not print the Worker's log; it is always written to logs/worker.log in the data folder, as JSON lines
@@ -23,6 +24,7 @@ Environment variables; they can also be set in the file .dev.vars:
   Ports, with their defaults:
   PORT 8787 (the API)   POSTGRES_PORT 54329   NEON_PORT 4444   KAFKA_PORT 8082   STRIPE_PORT 12111
   VIES_PORT 8445
+  OIDC_PORT 12112
 
   CELLS                      how many cells: 2 adds the cell c2, another database of the same PostgreSQL; default: 1
   DATA_DIR                   the data folder; default: .data in this repository
@@ -59,7 +61,7 @@ async function main(settings: StartSettings, reset: boolean, quiet: boolean): Pr
     () => endNow(),
     () => ending,
   );
-  // The Neon, Kafka and Stripe emulators run in this process, so an uncaught error is a crash of one of them.
+  // The Neon, Kafka, Stripe and OpenID emulators run in this process, so an uncaught error is a crash of one of them.
   process.on('uncaughtException', (error) => endNow(`${partOf(error)} crashed: ${inspect(error)}`));
 
   write('Starting FusionCommerce on this machine. Press Ctrl-C to stop it.\n\n');
@@ -126,13 +128,14 @@ function onSignals(endNow: () => void, isEnding: () => boolean): void {
 
 /** The part whose code threw the error. */
 function partOf(error: Error): string {
-  const file = /\/dev\/(kafka|stripe|neon|vies)\//.exec(error.stack ?? '')?.[1];
-  return { kafka: 'Kafka REST', stripe: 'Stripe', neon: 'Neon HTTP', vies: 'VIES' }[file ?? ''] ?? 'npm start';
+  const file = /\/dev\/(kafka|stripe|neon|vies|oidc)\//.exec(error.stack ?? '')?.[1];
+  const names = { kafka: 'Kafka REST', stripe: 'Stripe', neon: 'Neon HTTP', vies: 'VIES', oidc: 'OpenID' };
+  return names[file as keyof typeof names] ?? 'npm start';
 }
 
 /** The text printed when everything runs: addresses, keys, and a command that places an order. */
 function describePlatform(settings: StartSettings, platform: Platform): string {
-  const { api, databaseUrl, neonUrl, kafkaUrl, stripeUrl, viesUrl, seeded, cells } = platform;
+  const { api, databaseUrl, neonUrl, kafkaUrl, stripeUrl, viesUrl, oidcUrl, seeded, cells } = platform;
   const rows = [
     ['API', `${api}   reference: ${api}/docs`],
     ...(databaseUrl && settings.database.kind === 'embedded' ? [['DATABASE_URL', databaseUrl]] : []),
@@ -146,9 +149,10 @@ function describePlatform(settings: StartSettings, platform: Platform): string {
       ? [['', `tenant acme: account ${acmeStripeAccount}, webhook secret whsec_dev_connect`]]
       : []),
     ['VIES', viesUrl ?? `the one at ${settings.variables.VIES_URL}`],
+    ['OpenID', `${oidcUrl}   an ID token for any e-mail address, for customers of the tenant default`],
     ['Data folder', settings.dir],
     ...(settings.variables.ALLOW_LOOPBACK_URLS === undefined
-      ? [['Images', 'may be fetched from this machine, over http too (ALLOW_LOOPBACK_URLS=true)']]
+      ? [['Images', 'and OpenID providers may be on this machine, over http too (ALLOW_LOOPBACK_URLS=true)']]
       : []),
     ...(seeded
       ? [

@@ -62,7 +62,7 @@ async function install(python: string): Promise<string> {
 async function startPlatform(): Promise<{ url: string; stop: () => Promise<void> }> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-schemathesis-data-'));
   const env: NodeJS.ProcessEnv = { ...process.env, DATA_DIR: join(dir, 'data'), LIVE_SECONDS: '1' };
-  for (const name of ['PORT', 'POSTGRES_PORT', 'NEON_PORT', 'KAFKA_PORT', 'STRIPE_PORT', 'VIES_PORT'])
+  for (const name of ['PORT', 'POSTGRES_PORT', 'NEON_PORT', 'KAFKA_PORT', 'STRIPE_PORT', 'VIES_PORT', 'OIDC_PORT'])
     env[name] = String(await findFreePort());
   const child = spawn(process.execPath, ['dev/start.ts', '--quiet'], {
     cwd: repository,

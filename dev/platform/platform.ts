@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { topics } from '../../src/events/topics.ts';
 import { startKafka } from '../kafka/server.ts';
 import { startNeonBridge } from '../neon/bridge.ts';
+import { type OidcIssuer, startOidc } from '../oidc/server.ts';
 import { withClient } from '../postgres/connection.ts';
 import { localJobSecret, makeStartSecret, prepareLocalJobs } from '../postgres/job-secrets.ts';
 import { createDatabase, foldsCase, toWorkerUrl } from '../postgres/local-database.ts';
@@ -14,7 +15,15 @@ import { startVies } from '../vies/server.ts';
 import { cellVariables, type LocalCell, prepareCells } from './cells.ts';
 import { readCrons, startClock } from './clock.ts';
 import { foldersOf, recordChild } from './data-folder.ts';
-import { acmeStripeAccount, connectAcme, seedProducts, seedSettings, seedTenants } from './seed.ts';
+import {
+  acmeStripeAccount,
+  connectAcme,
+  connectOidc,
+  oidcAudience,
+  seedProducts,
+  seedSettings,
+  seedTenants,
+} from './seed.ts';
 import { type DatabaseSettings, repository, type StartSettings } from './settings.ts';
 import { startWorker } from './worker.ts';
 
@@ -27,6 +36,7 @@ export type Platform = {
   kafkaUrl: string | undefined;
   stripeUrl: string | undefined;
   viesUrl: string | undefined;
+  oidcUrl: string;
   /** The cells beside the default cell that were created here. */
   cells: LocalCell[];
   /** Whether the development keys and products are in the database. */
@@ -149,6 +159,13 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
     workerVariables.VIES_URL = vies.url;
   }
   callbacks.throwIfStopped();
+  const oidc = await callbacks.progress.step(
+    'OpenID',
+    () => startSeededOidc(settings, seeded ? ownerUrl : undefined),
+    ({ url }) => `${url}, emulator: an ID token for any e-mail address`,
+  );
+  callbacks.onPartStarted('OpenID', oidc.close);
+  callbacks.throwIfStopped();
 
   const worker = await startWorker({
     port: ports.api.port,
@@ -182,7 +199,17 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
       .catch((error: Error) => callbacks.onWorkerLine(`the cron ${cron} failed: ${error.message}`));
   });
   callbacks.onPartStarted('Crons', async () => stopClock());
-  return { api: worker.url, databaseUrl: ownerUrl, neonUrl, kafkaUrl, stripeUrl, viesUrl, cells, seeded };
+  return {
+    ...{ api: worker.url, databaseUrl: ownerUrl, neonUrl, kafkaUrl, stripeUrl, viesUrl },
+    ...{ oidcUrl: oidc.url, cells, seeded },
+  };
+}
+
+/** Starts the OpenID provider and makes it that of the tenant `default`, if the tenant was made here. */
+async function startSeededOidc({ ports }: StartSettings, seededUrl: string | undefined): Promise<OidcIssuer> {
+  const oidc = await startOidc({ port: ports.oidc.port, audience: oidcAudience });
+  if (seededUrl !== undefined) await connectOidc(seededUrl, oidc.url);
+  return oidc;
 }
 
 type PreparedDatabase = {

@@ -59,6 +59,23 @@ export async function connectAcme(url: string, emulated: boolean): Promise<void>
   );
 }
 
+/** For which application the local OpenID provider makes its ID tokens. */
+export const oidcAudience = 'nordlicht';
+
+/** Makes the local OpenID provider that of `default`, unless the tenant has another one. Safe to repeat. */
+export async function connectOidc(url: string, issuer: string): Promise<void> {
+  await withClient(url, (client) =>
+    asTenant(client, 'default', () =>
+      client.query(
+        `update platform.tenants set oidc = $1
+         where id = 'default' and coalesce(oidc->>'issuer', '') ~ '^(http://127\\.0\\.0\\.1:[0-9]+)?$'
+           and oidc is distinct from $1`,
+        [{ issuer, audience: oidcAudience }],
+      ),
+    ),
+  );
+}
+
 /**
  * Sample settings of both tenants, which differ so that nobody takes one tenant's for the other's. The columns of
  * `platform.tenants`. `default` keeps the Worker's times, which `npm start` can change by variables.

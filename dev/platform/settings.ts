@@ -21,7 +21,7 @@ export type DatabaseSettings =
 export type StartSettings = {
   /** The data folder. */
   dir: string;
-  ports: { api: Port; postgres: Port; neon: Port; kafka: Port; stripe: Port; vies: Port };
+  ports: { api: Port; postgres: Port; neon: Port; kafka: Port; stripe: Port; vies: Port; oidc: Port };
   database: DatabaseSettings;
   /** The names of the cells to create beside the default cell. */
   cells: string[];
@@ -76,6 +76,7 @@ export function readSettings(environment: Environment, devVars: Environment = {}
       kafka: port('KAFKA_PORT', 'Kafka REST', 8082),
       stripe: port('STRIPE_PORT', 'Stripe', 12111),
       vies: port('VIES_PORT', 'VIES', 8445),
+      oidc: port('OIDC_PORT', 'OpenID', 12112),
     },
     database,
     cells: readCells(given, database),
@@ -95,6 +96,7 @@ export function portsInUse({ ports, database, emulateKafka, emulateStripe, emula
     ...(emulateKafka ? [ports.kafka] : []),
     ...(emulateStripe ? [ports.stripe] : []),
     ...(emulateVies ? [ports.vies] : []),
+    ports.oidc,
   ];
 }
 

@@ -266,8 +266,9 @@ export function openDatabase(cells: Cells, cell: string, usage = { calls: 0, ms:
       return result;
     },
     async authenticate(call: Call, scope: string, shoppers: readonly string[] = []) {
+      const input = JSON.stringify({ scope, shoppers });
       const statement = call.shopper
-        ? sql`select platform.check_key(${JSON.stringify(call)}::jsonb, ${scope}, ${`{${shoppers}}`}::text[]) as tenant`
+        ? sql`select platform.check_key(${JSON.stringify(call)}::jsonb, ${input}::jsonb) ->> 'tenant' as tenant`
         : authenticateStatement(call, scope);
       const [response] = await attempt({}, call.keyHash, (db) => db.execute<{ tenant: string }>(statement));
       tenant = response.rows[0]?.tenant ?? null;

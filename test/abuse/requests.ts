@@ -230,6 +230,7 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     orderId: id === 'createShipment' ? fixture.confirmed : fixture.open,
     productId: fixture.product.id,
     userId: id === 'leaveCampaign' ? 'user-0' : 'user-1',
+    ...(id === 'createCustomerSession' ? { customerId: fixture.customer.id } : {}),
     ...(id === 'createCustomer' ? { email: `${randomUUID()}@example.com` } : {}),
     code: `C-${randomUUID().slice(0, 8)}`,
     price: 5,

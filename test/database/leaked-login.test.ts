@@ -288,6 +288,73 @@ describe('a login with a key of one tenant', () => {
   });
 });
 
+describe('a login with a publishable key', () => {
+  /** The id of a row of acme. */
+  const someId = async (table: string, column = 'id') => {
+    const [row] = (await owner.query(`select ${column} as id from ${table} where tenant_id = 'acme' limit 1`)).rows;
+    return String(row?.id);
+  };
+  const call = (more: object = {}) => ({ keyHash: sha256(keys.publishable), ...more });
+
+  test('reads no order, payment, shipment or customer, whatever shopper it claims to be', async () => {
+    const customer = await someId('orders.orders', 'customer_id');
+    const reads: [string, string][] = [
+      ['orders.show_order', await someId('orders.orders')],
+      ['orders.show_history', await someId('orders.orders')],
+      ['orders.show_orders', await someId('orders.orders')],
+      ['orders.show_customer', await someId('orders.customers')],
+      ['payments.show_payment', await someId('payments.payments', 'payment_id')],
+      ['shipping.show_shipment', await someId('shipping.shipments')],
+    ];
+    for (const [name, id] of reads) {
+      for (const shopper of ['', '{}', JSON.stringify({ kind: 'session', customer }), 'null']) {
+        for (const more of [{}, { session: true }, { shopper: true }, { cartHash: null }, { cartHash: '' }]) {
+          const outcome = await inTransaction(async () => {
+            await set('app.tenant_id', 'acme');
+            await set('app.shopper', shopper);
+            return attempt(`select ${name}($1::jsonb, $2::jsonb)`, [
+              call(more),
+              { id, limit: 10, customerId: customer },
+            ]);
+          });
+          expect([name, shopper, more, outcome]).toEqual([name, shopper, more, 'FC000']);
+        }
+      }
+    }
+  });
+
+  test('logs nobody in without the job secret, and makes no proof by checking a key', async () => {
+    const identity = { issuer: 'https://id.example', audience: 'shop', subject: 'x', email: 'ada@example.com' };
+    await owner.query(`update platform.tenants set oidc = $1 where id = 'acme'`, [
+      { issuer: identity.issuer, audience: identity.audience },
+    ]);
+    const input = { identity, tokenHash: 'a'.repeat(64), newId: 'new', until: far };
+    const open = (more: object) =>
+      inTransaction(() => attempt('select orders.create_session($1::jsonb, $2::jsonb)', [call(more), input]));
+    for (const more of [{}, { vouched: true }, { jobSecret: 'x' }, { jobSecret: '' }, { jobSecret: null }])
+      expect([more, await open(more)]).toEqual([more, '28000']);
+    expect(await open({ jobSecret })).toHaveLength(1);
+    const customerId = await someId('orders.customers');
+    expect(
+      await inTransaction(() =>
+        attempt('select orders.create_session($1::jsonb, $2::jsonb)', [
+          call({ jobSecret }),
+          { customerId, tokenHash: 'a'.repeat(64) },
+        ]),
+      ),
+    ).toBe('FC000');
+    const proof = await inTransaction(async () => {
+      await attempt('select platform.check_key($1::jsonb, $2::jsonb)', [
+        call(),
+        { scope: 'orders:read', shoppers: ['publishable'] },
+      ]);
+      await attacker.query('set local role fusion_reader');
+      return [await proofNow(), await readableTables()];
+    });
+    expect(proof).toEqual(['', []]);
+  });
+});
+
 describe('a function', () => {
   type Callable = { name: string; args: string; kind: string; definer: boolean };
   const callable = async (): Promise<Callable[]> =>

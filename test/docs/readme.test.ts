@@ -2,7 +2,8 @@ import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { seedProducts, seedTenants } from '../../dev/platform/seed.ts';
+import { type OidcIssuer, startOidc } from '../../dev/oidc/server.ts';
+import { connectOidc, oidcAudience, seedProducts, seedTenants } from '../../dev/platform/seed.ts';
 import { type Code, statusOf } from '../../src/base/errors.ts';
 import { type Store, startStore } from '../support/harness.ts';
 import { paste } from '../support/paste.ts';
@@ -10,17 +11,21 @@ import { paste } from '../support/paste.ts';
 const repository = join(import.meta.dirname, '..', '..');
 
 let store: Store;
+let oidc: OidcIssuer;
 let dir: string;
 
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-readme-'));
   await symlink(join(repository, 'node_modules'), join(dir, 'node_modules'));
-  store = await startStore({ variables: { LIVE_SECONDS: '2' } });
+  store = await startStore({ variables: { LIVE_SECONDS: '2', ALLOW_LOOPBACK_URLS: 'true' } });
+  oidc = await startOidc({ port: 0, audience: oidcAudience });
   await seedTenants(store.database.url);
+  await connectOidc(store.database.url, oidc.url);
   await seedProducts(store.url);
 });
 afterAll(async () => {
   await store.close();
+  await oidc.close();
   await rm(dir, { recursive: true });
 });
 
@@ -66,9 +71,11 @@ function missingFrom(printed: string, shown: string): string[] {
 test('the story of the README, pasted block by block, prints what the README shows', async () => {
   const readme = await readFile(join(repository, 'README.md'), 'utf8');
   const [addresses, ...story] = blocksOf(readme, 'A first order', 'Find your way');
-  expect(addresses?.text).toMatch(/^export API=http:\/\/127\.0\.0\.1:8787 KAFKA=\S+:8082 STRIPE=\S+:12111\n$/);
+  expect(addresses?.text).toMatch(
+    /^export API=http:\/\/127\.0\.0\.1:8787 KAFKA=\S+:8082 STRIPE=\S+:12111 OIDC=\S+:12112\n$/,
+  );
   const examples: [string, string][] = [
-    ['addresses', `export API=${store.url} KAFKA=${store.kafka.url} STRIPE=${store.stripe.url}`],
+    ['addresses', `export API=${store.url} KAFKA=${store.kafka.url} STRIPE=${store.stripe.url} OIDC=${oidc.url}`],
   ];
   const shown: { name: string; text: string }[] = [];
   for (const { language, text: lines } of story) {

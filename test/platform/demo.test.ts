@@ -27,7 +27,7 @@ async function run(name: string, args: string[], env: NodeJS.ProcessEnv = enviro
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'fusion-demo-'));
   environment = { PATH: process.env.PATH, HOME: process.env.HOME, DATA_DIR: dir } as unknown as NodeJS.ProcessEnv;
-  for (const name of ['PORT', 'POSTGRES_PORT', 'NEON_PORT', 'KAFKA_PORT', 'STRIPE_PORT', 'VIES_PORT']) {
+  for (const name of ['PORT', 'POSTGRES_PORT', 'NEON_PORT', 'KAFKA_PORT', 'STRIPE_PORT', 'VIES_PORT', 'OIDC_PORT']) {
     environment[name] = String(await findFreePort());
   }
   platform = spawn(process.execPath, [join(root, 'dev', 'start.ts'), '--quiet'], { env: environment });

@@ -14,6 +14,7 @@ test('without variables all parts start on their default ports', () => {
     'KAFKA_PORT 8082',
     'STRIPE_PORT 12111',
     'VIES_PORT 8445',
+    'OIDC_PORT 12112',
   ]);
 });
 

@@ -9,7 +9,7 @@ import { resetData } from '../../dev/platform/data-folder.ts';
 import { describeProcess, findFreePort, isGoneWithin, run } from '../../dev/support/process.ts';
 
 const script = join(import.meta.dirname, '..', '..', 'dev', 'start.ts');
-const portNames = ['PORT', 'POSTGRES_PORT', 'NEON_PORT', 'KAFKA_PORT', 'STRIPE_PORT', 'VIES_PORT'];
+const portNames = ['PORT', 'POSTGRES_PORT', 'NEON_PORT', 'KAFKA_PORT', 'STRIPE_PORT', 'VIES_PORT', 'OIDC_PORT'];
 let dir: string;
 let ports: Record<string, string>;
 let running: Start | undefined;

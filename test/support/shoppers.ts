@@ -34,9 +34,10 @@ export async function addShopper(database: Database, tenant = 'default'): Promis
   return { ...customer, session: await addSession(database, customer.id, tenant) };
 }
 
+export const makeCartToken = (): string => `ct_test_${randomBytes(16).toString('hex')}`;
+
 /** Makes a cart whose order this is, and returns its token. */
-export async function addCartOf({ query }: Database, orderId: string, tenant = 'default') {
-  const token = `ct_test_${randomBytes(16).toString('hex')}`;
+export async function addCartOf({ query }: Database, orderId: string, token = makeCartToken(), tenant = 'default') {
   const id = randomUUID();
   await query(
     `insert into orders.carts (id, tenant_id, token_hash, status, currency, order_id, expires_at, created_at, updated_at)

@@ -176,14 +176,15 @@ begin
 end
 $$;
 
--- Only checks a key, for a request that is rejected for another reason: see platform.identify. Makes no proof, so nothing
--- can be read with it. Returns the tenant.
-create or replace function platform.check_key(call jsonb, scope text, shoppers text[]) returns varchar
+-- Only checks a key, for a request that is rejected for another reason. `input`: {scope, shoppers}, see
+-- platform.identify. Makes no proof, so nothing can be read with it. Returns {tenant}.
+create or replace function platform.check_key(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  api_key constant platform.api_keys := platform.identify(call, scope, shoppers);
+  api_key constant platform.api_keys := platform.identify(call, input->>'scope',
+    array(select jsonb_array_elements_text(input->'shoppers')));
 begin
-  return api_key.tenant_id;
+  return jsonb_build_object('tenant', api_key.tenant_id);
 end
 $$;
 
