@@ -162,7 +162,8 @@ $$;
 -- customerKey, names: {sku: name}}. What cannot be known without an address or a shipping option is null: tax,
 -- shippingTax and taxLines, shipping, and total with them.
 create or replace function orders.settle(lines jsonb, terms jsonb) returns jsonb
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   tenant constant varchar := platform.tenant();
   address constant jsonb := coalesce(nullif(terms->'shippingAddress', 'null'), nullif(terms->'billingAddress', 'null'));
