@@ -1,5 +1,5 @@
 import { sampleCart } from '../../src/routes/cart-examples.ts';
-import { sampleDiscount, sampleShippingOption } from '../../src/routes/discount-examples.ts';
+import { sampleDiscount } from '../../src/routes/discounts.ts';
 import {
   sampleCampaign,
   sampleCollection,
@@ -14,6 +14,7 @@ import {
   sampleShipment,
   sampleTaxRate,
 } from '../../src/routes/examples.ts';
+import { sampleShippingOption } from '../../src/routes/shipping-options.ts';
 import type { Content, OpenApi, Operation, Parameter, Samples } from './openapi.ts';
 
 const sampleEvent = {

@@ -16,10 +16,29 @@ import type { AppEnv } from '../http/app-env.ts';
 import { showResource, versionsIn } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
-import { sampleDiscount } from './discount-examples.ts';
 import { listOf } from './examples.ts';
 
 const params = z.object({ id });
+
+export const sampleDiscount = {
+  id: '019ab3f0-a163-727f-8e65-8060ae1c3276',
+  code: 'SPRING10',
+  name: 'Spring sale',
+  type: 'percentage',
+  value: 10,
+  currency: null,
+  startsAt: null,
+  endsAt: '2036-12-31T23:00:00.000Z',
+  usageLimit: 500,
+  used: 12,
+  perCustomerLimit: null,
+  minSubtotal: null,
+  skus: null,
+  collections: null,
+  combinable: false,
+  createdAt: '2026-01-31T12:00:00.000Z',
+  updatedAt: '2026-01-31T12:00:00.000Z',
+};
 
 /** Discounts: `/v1/discounts`. */
 export const discounts = new Hono<AppEnv>();

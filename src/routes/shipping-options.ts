@@ -15,10 +15,25 @@ import type { AppEnv } from '../http/app-env.ts';
 import { showResource, versionsIn } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
-import { sampleShippingOption } from './discount-examples.ts';
 import { listOf } from './examples.ts';
 
 const params = z.object({ id });
+
+export const sampleShippingOption = {
+  id: '019ab3f0-b274-7380-8f76-9171bf2d4387',
+  name: 'Standard',
+  countries: ['US', 'CA'],
+  currency: 'USD',
+  price: 4.99,
+  freeFrom: 50,
+  minWeight: null,
+  maxWeight: null,
+  minDays: 2,
+  maxDays: 5,
+  taxCategory: null,
+  createdAt: '2026-01-31T12:00:00.000Z',
+  updatedAt: '2026-01-31T12:00:00.000Z',
+};
 
 /** Shipping options: `/v1/shipping-options`. */
 export const shippingOptions = new Hono<AppEnv>();
