@@ -1,7 +1,8 @@
 -- requires: platform/access.sql, platform/currencies.sql
 -- The totals of a cart, an order, a place in a campaign or an invoice. The only code that adds money. Pure: the answer
--- follows from the arguments alone. docs/totals.md explains it with examples. An amount is a whole number of `unit`s: 0.01,
--- or 1 for a currency without decimals.
+-- follows from the arguments alone. docs/totals.md explains it with examples. An amount is a whole number of units:
+-- 0.01, or 1 for a currency without decimals. Without a search_path of their own, which would cost more than some of
+-- their work, the parts of orders.totals use the one that it sets.
 
 -- amount × share ÷ whole, rounded half up to a unit. Exact for an amount of any size, because div() does not round as
 -- the operator / does.
@@ -99,8 +100,8 @@ end
 $$;
 
 -- Applies the discounts that save most: all that can be combined together, or one of the others alone. Percentages come
--- before amounts, and those before free shipping; of one kind the larger comes first, then the lower id. Of choices that
--- save the same, the combination wins, then the lowest id. Arguments and result as in subtract_discounts.
+-- before amounts, and those before free shipping; of one kind the larger comes first, then the lower id. Of choices
+-- that save the same, the combination wins, then the lowest id. Arguments and result as in subtract_discounts.
 create or replace function orders.choose_discounts(discounts jsonb, ids text[], positions bigint[], unit numeric,
   inout lefts numeric[], inout shipping numeric, out saved numeric, out applied jsonb)
 language plpgsql immutable as $$
@@ -175,14 +176,14 @@ begin
 end
 $$;
 
--- The totals of lines. `input`: {currency, taxIncluded, lines: [{id, sku, quantity, price, tax}], rates: [{name, rate}],
--- shipping: {price, tax} | null, discounts: [{id, code, name, type, value, combinable, lines?: [line id]}],
+-- The totals of lines. `input`: {currency, taxIncluded, lines: [{id, sku, quantity, price, tax}], rates: [{name,
+-- rate}], shipping: {price, tax} | null, discounts: [{id, code, name, type, value, combinable, lines?: [line id]}],
 -- reverseCharge}. `tax`: the position of a line's rate in `rates`, or null. `lines` of a discount: the ones that it
--- applies to, otherwise all. With `reverseCharge` no tax is due: included tax is taken out of the prices first.
--- Returns {subtotal, discount, shipping, shippingTax, tax, total, taxIncluded, lines: [{id, subtotal, discount, tax,
--- total}], taxLines: [{name, rate, taxable, amount}], discounts: [{id, code, name, amount, allocations: [{lineId |
--- "shipping", amount}]}]}. total = subtotal − discount + shipping, + tax unless it is included; the same for each line.
--- `taxable` is without tax. No amount is negative, and the order of lines changes none.
+-- applies to, otherwise all. With `reverseCharge` no tax is due: included tax is taken out of the prices first. Returns
+-- {subtotal, discount, shipping, shippingTax, tax, total, taxIncluded, lines: [{id, subtotal, discount, tax, total}],
+-- taxLines: [{name, rate, taxable, amount}], discounts: [{id, code, name, amount, allocations: [{lineId | "shipping",
+-- amount}]}]}. total = subtotal − discount + shipping, + tax unless it is included; the same for each line. `taxable`
+-- is without tax. No amount is negative, and the order of lines changes none.
 create or replace function orders.totals(input jsonb) returns jsonb
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
