@@ -12,6 +12,7 @@ const topicDescriptions: Record<string, string> = {
   'return.requested': 'Units of an order are to come back. They are reserved for this return.',
   'return.received':
     'Units of an order came back. Those with `restock` are in stock again. `refundId` is absent if there was nothing to refund.',
+  'return.cancelled': 'A return that was requested was cancelled. Its units are no longer reserved.',
   'order.refunded': 'An order was refunded in full.',
   'order.refund.failed': 'The refund of an order failed at the bank. The order has its earlier status again.',
   'cart.expired': 'Nobody has used a cart for the time that its tenant keeps carts. It can no longer be ordered.',

@@ -68,6 +68,7 @@ export const topics: Record<string, Topic> = {
   'return.received': orderTopic(
     z.object({ orderId, returnId: id, refundId: id.optional(), items: z.array(returnedUnits) }),
   ),
+  'return.cancelled': orderTopic(z.object({ orderId, returnId: id })),
   'inventory.reserved': orderTopic(z.object({ orderId, status: z.literal('reserved') }), ['payments']),
   'inventory.insufficient': {
     retentionDays: 7,

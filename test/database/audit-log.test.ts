@@ -288,6 +288,16 @@ const recordedInAuditLog: Record<string, Change> = {
       return send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 1, reason: 'kind' });
     },
   },
+  refundOrder: {
+    rows: ['refund insert'],
+    async prepare() {
+      const payments = paymentFixture(store);
+      const { order, payment, intent } = await payments.checkout((await addProduct(store, randomUUID(), 9)).sku);
+      await payments.pay(intent);
+      await until(async () => (await payments.paymentOf(payment.id)).status === 'succeeded');
+      return send('POST', `/v1/orders/${order.id}/refunds`, { items: [{ lineId: '1', quantity: 1 }] });
+    },
+  },
   openStripeAccount: {
     rows: ['tenant update'],
     prepare: async () => send('POST', '/v1/tenant/stripe-account', {}),
@@ -333,6 +343,9 @@ const recordedAsEvents: Record<string, keyof typeof topics> = {
   cancelOrder: 'order.cancelled',
   checkoutCart: 'order.created',
   reopenCart: 'order.cancelled',
+  requestReturn: 'return.requested',
+  receiveReturn: 'return.received',
+  cancelReturn: 'return.cancelled',
   joinCampaign: 'group-commerce.campaign.joined',
   leaveCampaign: 'group-commerce.campaign.left',
   createPayment: 'payment.created',

@@ -31,6 +31,8 @@ describe('an Idempotency-Key', () => {
       '/v1/orders',
       '/v1/payments',
       '/v1/payments/{id}/refunds',
+      '/v1/orders/{id}/refunds',
+      '/v1/returns/{id}/receive',
       '/v1/campaigns/{id}/join',
       '/v1/inventory/{sku}/adjustments',
     ].filter((path) => posts.some((route) => route.path === path));

@@ -26,7 +26,7 @@ language sql stable as $$
   where r.order_id = o.id and r.status = 'requested' and r.id is distinct from without_return
 $$;
 
--- The payload of return.requested and return.received: ids, and units of lines.
+-- The payload of the events of returns: ids, and units of lines.
 create or replace function orders.return_event(r orders.returns, items jsonb) returns jsonb
 language sql stable as $$
   select jsonb_strip_nulls(jsonb_build_object('orderId', r.order_id, 'returnId', r.id, 'refundId', r.refund_id, 'items', items))
@@ -156,7 +156,7 @@ end
 $$;
 
 -- POST /v1/returns/{id}/cancel: releases the units of a return that was not received. A repeat returns the same result.
--- Raises not_found. Returns the error conflict (received already).
+-- Raises not_found. Returns the error conflict (received already). Emits return.cancelled.
 create or replace function orders.cancel_return(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -173,6 +173,9 @@ begin
   perform orders.lock_order(of_return.order_id);
   update orders.returns r set status = 'cancelled', updated_at = platform.clock()
   where r.id = of_return.id and r.status = 'requested';
+  if found then
+    perform platform.emit('return.cancelled', of_return.order_id, orders.return_event(of_return, null), false);
+  end if;
   select * into of_return from orders.returns r where r.id = of_return.id;
   return platform.leave(call, 'orders.cancel_return', case when of_return.status = 'cancelled'
     then orders.return_json(of_return, null)
