@@ -153,7 +153,7 @@ describe('a published event', () => {
     await store.send('POST', '/v1/carts', { currency: 'USD' });
     await store.database.query('update orders.carts set expires_at = now()');
 
-    // One order is paid, shipped, delivered, and refunded in two parts.
+    // One order is paid, shipped, delivered, returned, and refunded in two parts.
     const { body: sold } = await placeOrder('DRIVEN', { shippingAddress: home });
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: sold.id });
     await payments.pay(payment.stripePaymentIntentId);
@@ -163,6 +163,12 @@ describe('a published event', () => {
       const update = { eventId: status, trackingNumber, status, occurredAt: new Date().toISOString() };
       const headers = { 'x-signature': sign(JSON.stringify(update)) };
       await store.send('POST', '/webhooks/shipping/manual', JSON.stringify(update), { key: null, headers });
+    }
+    for (const end of ['cancel', 'receive']) {
+      const { body: made } = await store.send('POST', `/v1/orders/${sold.id}/returns`, {
+        items: [{ lineId: '1', quantity: 1 }],
+      });
+      await store.send('POST', `/v1/returns/${made.id}/${end}`, end === 'cancel' ? undefined : { refund: false });
     }
     for (const body of [{ amount: 3, reason: 'a part' }, {}]) {
       await store.send('POST', `/v1/payments/${payment.id}/refunds`, body);
