@@ -205,6 +205,7 @@ export const sampleOrder = {
   billingAddress: null,
   metadata: {},
   refunds: [],
+  shipments: [],
   createdAt: '2026-01-31T12:00:00.000Z',
   updatedAt: '2026-01-31T12:00:00.000Z',
 };

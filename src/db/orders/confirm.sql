@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/events.sql, inventory/reservations.sql, shipping/shipments.sql, orders/states.sql, orders/discount-uses.sql
+-- requires: platform/access.sql, platform/events.sql, inventory/reservations.sql, shipping/shipments.sql, shipping/label-requests.sql, orders/states.sql, orders/discount-uses.sql
 -- Confirming an order that is paid.
 
 -- created or failed → confirmed, if the units are held: the order, order.confirmed and the label request, unless the

@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/idempotency.sql, shipping/shipments.sql
+-- requires: platform/access.sql, platform/idempotency.sql, shipping/shipments.sql, shipping/label-requests.sql
 -- Shipments that a client requests: POST /v1/shipments.
 
 -- What open_shipment returns while the label is not made: {busy}, or {task, remind}.
