@@ -53,7 +53,7 @@ export async function fillTables(client: pg.Client, rowsOf: Record<string, numbe
   let n = start;
   for (const { table } of await findTables(client)) {
     const columns = await all<{ name: string; type: string; length: number | null }>(
-      `select column_name as name, udt_name as type, character_maximum_length as length from information_schema.columns
+      `select column_name as name, udt_name as type, character_maximum_length::int as length from information_schema.columns
        where table_schema || '.' || table_name = $1 and column_name <> 'tenant_id'
          and is_nullable = 'NO' and column_default is null and is_identity = 'NO' and is_generated = 'NEVER'`,
       [table],

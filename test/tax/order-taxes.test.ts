@@ -98,6 +98,8 @@ describe('the tax of an order', () => {
     ]);
     const elsewhere = await place(items, at('US', { state: 'NY' }));
     expect(elsewhere.items.map(({ tax }: { tax: number }) => tax)).toEqual([0.1, 0.2, 0.1]);
+    const named = await place([line('FOOD')], at('US', { state: 'California' }));
+    expect(named.taxLines).toMatchObject([{ name: 'country' }]);
     const abroad = await place(items, at('CA', { state: 'CA' }));
     expect(abroad).toMatchObject({ taxTotal: 0, taxLines: [], total: 30 });
   });

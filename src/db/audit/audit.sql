@@ -8,7 +8,7 @@
 create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key}';
+  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key,lookup_key}';
   personal constant text[] := '{email,email_key,name,phone,addresses,metadata,vat_number}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;

@@ -50,7 +50,7 @@ begin
   insert into orders.tax_rates (id, tenant_id, name, country, region, category, rate, created_at, updated_at)
   values (tax_rate.id, tax_rate.tenant_id, tax_rate.name, tax_rate.country, tax_rate.region, tax_rate.category,
     tax_rate.rate, platform.clock(), platform.clock())
-  on conflict (tenant_id, country, region, category) do nothing
+  on conflict (lookup_key) do nothing
   returning * into tax_rate;
   if not found then
     tax_rate.country := input->>'country';

@@ -35,11 +35,13 @@ language sql stable as $$
   with best as (
     select c.category, r.id, r.name, r.rate
     from (select distinct coalesce(e, '') from unnest(categories) e) c(category)
+    cross join (select platform.tenant() || ' ' || (address->>'country') || ' ' as start,
+      substring(orders.region_code(address->>'state', address->>'country') from '^[A-Z0-9]{1,3}$') as region) k
     cross join lateral (
       select t.id, t.name, t.rate from orders.tax_rates t
-      where t.tenant_id = (select platform.tenant()) and t.country = address->>'country'
-        and (t.region is null or t.region = orders.region_code(address->>'state', address->>'country')) and (t.category is null or t.category = c.category)
-      order by t.region is not null desc, t.category is not null desc limit 1
+      where t.lookup_key = any(array[k.start || k.region || ' ' || c.category, k.start || k.region || ' ',
+        k.start || ' ' || c.category, k.start || ' '])
+      order by t.region is null, t.category is null limit 1
     ) r
   ), numbered as (
     select b.*, dense_rank() over (order by b.name, b.rate) - 1 as place from best b -- one sum for each rate
