@@ -101,6 +101,7 @@ alter table catalog.collections enable row level security;
 alter table catalog.collections force row level security;
 grant delete, insert, select, update on catalog.collections to fusion_catalog;
 grant select on catalog.collections to fusion_reader;
+grant select (id, tenant_id) on catalog.collections to fusion_orders;
 
 -- table: catalog.product_groups
 create table catalog.product_groups (
@@ -321,6 +322,10 @@ create table group_commerce.participants (
   secure_by        timestamptz,
   secured_at       timestamptz,
   updated_at       timestamptz not null,
+  email            varchar,
+  billing_address  jsonb,
+  metadata         jsonb,
+  amounts          jsonb,
   constraint participants_pkey PRIMARY KEY (id),
   constraint participants_order_unique UNIQUE (order_id),
   constraint participants_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
@@ -384,6 +389,7 @@ create table inventory.reservations (
   expires_at timestamptz,
   created_at timestamptz not null,
   unheard    boolean     not null default false,
+  restocked  integer[],
   constraint reservations_pkey PRIMARY KEY (order_id),
   constraint reservations_hold_ends CHECK (status::text <> 'held' OR expires_at IS NOT NULL),
   constraint reservations_lines_match CHECK (cardinality(skus) = cardinality(quantities)),
@@ -436,30 +442,33 @@ grant delete, insert, select, update on orders.carts to fusion_orders;
 
 -- table: orders.customers
 create table orders.customers (
-  id             varchar     not null,
-  tenant_id      varchar     not null,
-  email          varchar     not null,
-  name           varchar,
-  phone          varchar,
-  addresses      jsonb       not null default '[]'::jsonb,
-  customer_group varchar,
-  metadata       jsonb       not null default '{}'::jsonb,
-  version        integer     not null default 1,
-  created_at     timestamptz not null,
-  updated_at     timestamptz not null,
-  email_key      varchar     generated always as (lower(email::text)) stored,
-  oidc_issuer    varchar,
-  oidc_subject   varchar,
-  vat_number     varchar,
-  vat_status     varchar,
-  vat_checked_at timestamptz,
+  id               varchar     not null,
+  tenant_id        varchar     not null,
+  email            varchar     not null,
+  name             varchar,
+  phone            varchar,
+  addresses        jsonb       not null default '[]'::jsonb,
+  customer_group   varchar,
+  metadata         jsonb       not null default '{}'::jsonb,
+  version          integer     not null default 1,
+  created_at       timestamptz not null,
+  updated_at       timestamptz not null,
+  email_key        varchar     generated always as (lower(email::text)) stored,
+  oidc_issuer      varchar,
+  oidc_subject     varchar,
+  vat_number       varchar,
+  vat_status       varchar,
+  vat_checked_at   timestamptz,
+  vat_requested_at timestamptz,
   constraint customers_pkey PRIMARY KEY (id),
   constraint customers_vat CHECK ((vat_number IS NULL) = (vat_status IS NULL)),
+  constraint customers_vat_pending CHECK (vat_status::text IS DISTINCT FROM 'pending' OR vat_requested_at IS NOT NULL),
   constraint customers_vat_status CHECK (vat_status in ('pending', 'valid', 'invalid'))
 );
 CREATE UNIQUE INDEX customers_email_unique ON orders.customers USING btree (tenant_id, email_key);
 CREATE UNIQUE INDEX customers_oidc_unique ON orders.customers USING btree (tenant_id, oidc_issuer, oidc_subject) WHERE oidc_subject IS NOT NULL;
 CREATE INDEX idx_customers_tenant_id ON orders.customers USING btree (tenant_id, id DESC);
+CREATE INDEX idx_customers_vat_pending ON orders.customers USING btree (tenant_id, vat_requested_at) WHERE vat_status::text = 'pending';
 alter table orders.customers enable row level security;
 alter table orders.customers force row level security;
 grant delete, insert, select, update on orders.customers to fusion_orders;
@@ -547,21 +556,21 @@ grant select on orders.discounts to fusion_reader;
 
 -- table: orders.orders
 create table orders.orders (
-  id                    varchar       not null,
-  customer_id           varchar       not null,
-  items                 jsonb         not null,
-  total                 numeric(10,2) not null,
-  currency              varchar(3)    not null,
-  status                varchar       not null,
-  created_at            timestamptz   not null default now(),
-  tenant_id             varchar       not null default 'default',
+  id                    varchar         not null,
+  customer_id           varchar         not null,
+  items                 jsonb           not null,
+  total                 numeric(10,2)   not null,
+  currency              varchar(3)      not null,
+  status                varchar         not null,
+  created_at            timestamptz     not null default now(),
+  tenant_id             varchar         not null default 'default',
   organization_id       varchar,
   purchase_order_number varchar,
   shipping_address      jsonb,
   campaign_id           varchar,
   failure_reason        varchar,
-  updated_at            timestamptz   not null default now(),
-  place_open            boolean       not null default false,
+  updated_at            timestamptz     not null default now(),
+  place_open            boolean         not null default false,
   cart_id               varchar,
   source                jsonb,
   email                 varchar,
@@ -581,8 +590,16 @@ create table orders.orders (
   fulfilled_quantities  integer[],
   restocked_quantities  integer[],
   shipping_refunded     numeric(10,2),
+  refunded_amounts      numeric(10,2)[],
+  returned_quantities   integer[],
   constraint orders_pkey PRIMARY KEY (id),
   constraint orders_amounts_complete CHECK ((subtotal IS NULL) = (lines IS NULL)),
+  constraint orders_fulfilled_not_negative CHECK (0 <= ALL (fulfilled_quantities)),
+  constraint orders_shipping_refunded_within CHECK (shipping_refunded >= 0::numeric AND shipping_refunded <= (shipping_total +
+CASE
+    WHEN tax_included THEN 0::numeric
+    ELSE shipping_tax
+END)),
   constraint orders_status CHECK (status in ('created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded')),
   constraint orders_total_not_negative CHECK (total >= 0::numeric),
   constraint orders_totals_agree CHECK (subtotal IS NULL OR total = (subtotal - discount_total + shipping_total +
@@ -601,6 +618,33 @@ alter table orders.orders enable row level security;
 alter table orders.orders force row level security;
 grant insert, select, update on orders.orders to fusion_orders;
 grant select on orders.orders to fusion_inventory, fusion_payments, fusion_reader, fusion_shipping;
+
+-- table: orders.returns
+create table orders.returns (
+  id          varchar     not null,
+  tenant_id   varchar     not null,
+  order_id    varchar     not null,
+  status      varchar     not null,
+  items       jsonb       not null,
+  reason      varchar,
+  shipping    jsonb,
+  refund_id   varchar,
+  created_at  timestamptz not null,
+  received_at timestamptz,
+  updated_at  timestamptz not null,
+  constraint returns_pkey PRIMARY KEY (id),
+  constraint returns_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders.orders(id),
+  constraint returns_received CHECK ((status::text = 'received') = (received_at IS NOT NULL)),
+  constraint returns_refund CHECK (refund_id IS NULL OR status::text = 'received'),
+  constraint returns_status CHECK (status in ('requested', 'received', 'cancelled'))
+);
+CREATE INDEX idx_returns_order_id ON orders.returns USING btree (order_id);
+CREATE INDEX idx_returns_refund_id ON orders.returns USING btree (refund_id) WHERE refund_id IS NOT NULL;
+CREATE INDEX idx_returns_tenant_id ON orders.returns USING btree (tenant_id, id DESC);
+alter table orders.returns enable row level security;
+alter table orders.returns force row level security;
+grant insert, select, update on orders.returns to fusion_orders;
+grant select on orders.returns to fusion_reader;
 
 -- table: orders.shipping_options
 create table orders.shipping_options (
@@ -647,15 +691,16 @@ create table orders.tax_rates (
   version    integer      not null default 1,
   created_at timestamptz  not null,
   updated_at timestamptz  not null,
+  lookup_key varchar      generated always as (((((((tenant_id::text || ' ') || country::text) || ' ') || COALESCE(region, '')::text) || ' ') || COALESCE(category, '')::text)) stored,
   constraint tax_rates_pkey PRIMARY KEY (id),
   constraint tax_rates_rate CHECK (rate >= 0::numeric AND rate <= 100::numeric)
 );
 CREATE INDEX idx_tax_rates_tenant_id ON orders.tax_rates USING btree (tenant_id, id DESC);
-CREATE UNIQUE INDEX tax_rates_once ON orders.tax_rates USING btree (tenant_id, country, region, category) NULLS NOT DISTINCT;
+CREATE UNIQUE INDEX tax_rates_once ON orders.tax_rates USING btree (lookup_key);
 alter table orders.tax_rates enable row level security;
 alter table orders.tax_rates force row level security;
 grant delete, insert, select, update on orders.tax_rates to fusion_orders;
-grant select on orders.tax_rates to fusion_reader;
+grant select on orders.tax_rates to fusion_group_commerce, fusion_reader;
 
 -- table: payments.account_readings
 create table payments.account_readings (
@@ -764,10 +809,13 @@ create table payments.refunds (
   stripe_intent_id varchar,
   automatic        boolean       not null default false,
   restock          boolean,
+  items            jsonb,
+  shipping         numeric(10,2),
   constraint refunds_pkey PRIMARY KEY (id),
   constraint refunds_stripe_refund_unique UNIQUE (stripe_refund_id),
   constraint refunds_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(payment_id),
   constraint refunds_amount_positive CHECK (amount > 0::numeric),
+  constraint refunds_shipping_within CHECK (shipping >= 0::numeric AND shipping <= amount),
   constraint refunds_status CHECK (status in ('pending', 'succeeded', 'failed'))
 );
 CREATE INDEX idx_refunds_open ON payments.refunds USING btree (tenant_id, checked_at) WHERE status::text = 'pending';
@@ -776,7 +824,7 @@ CREATE INDEX idx_refunds_tenant_id ON payments.refunds USING btree (tenant_id, i
 alter table payments.refunds enable row level security;
 alter table payments.refunds force row level security;
 grant insert, select, update on payments.refunds to fusion_payments;
-grant select on payments.refunds to fusion_reader;
+grant select on payments.refunds to fusion_orders, fusion_reader;
 
 -- table: payments.stripe_reading
 create table payments.stripe_reading (
@@ -811,6 +859,7 @@ create table platform.tenants (
   version             integer     not null default 1,
   updated_at          timestamptz not null default now(),
   stripe_pending      varchar,
+  automatic_labels    boolean     not null default true,
   constraint tenants_pkey PRIMARY KEY (id),
   constraint tenants_stripe_account_unique UNIQUE (stripe_account),
   constraint tenants_stripe_pending_unique UNIQUE (stripe_pending),
@@ -824,12 +873,12 @@ create table platform.tenants (
   constraint tenants_id_form CHECK (id::text ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
 );
 grant select on platform.tenants to fusion_platform;
-grant select (id, country, currency, prices_include_tax, hold_seconds, cart_seconds) on platform.tenants to fusion_orders;
+grant select (id, country, currency, prices_include_tax, hold_seconds, cart_seconds, automatic_labels) on platform.tenants to fusion_orders;
 grant select (id, delayed_payments, hold_seconds, grace_seconds, stripe_account) on platform.tenants to fusion_payments;
 grant select (id, grace_seconds) on platform.tenants to fusion_group_commerce;
 grant select (id, hold_seconds) on platform.tenants to fusion_inventory;
-grant select (id, ship_from, parcel, carrier, carrier_credentials) on platform.tenants to fusion_shipping;
-grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, carrier, carrier_credentials, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, stripe_account, version, updated_at, stripe_pending) on platform.tenants to fusion_platform;
+grant select (id, ship_from, parcel, carrier, carrier_credentials, automatic_labels) on platform.tenants to fusion_shipping;
+grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, carrier, carrier_credentials, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, stripe_account, version, updated_at, stripe_pending, automatic_labels) on platform.tenants to fusion_platform;
 
 -- table: platform.api_keys
 create table platform.api_keys (
@@ -866,6 +915,7 @@ create table platform.customer_sessions (
   created_at  timestamptz not null,
   expires_at  timestamptz not null,
   constraint customer_sessions_pkey PRIMARY KEY (token_hash),
+  constraint customer_sessions_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES orders.customers(id) ON DELETE CASCADE,
   constraint customer_sessions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES platform.tenants(id),
   constraint customer_sessions_token_hash_form CHECK (token_hash::text ~ '^[0-9a-f]{64}$')
 );
@@ -873,7 +923,7 @@ CREATE INDEX idx_customer_sessions_customer_id ON platform.customer_sessions USI
 CREATE INDEX idx_customer_sessions_expires_at ON platform.customer_sessions USING btree (expires_at);
 alter table platform.customer_sessions enable row level security;
 alter table platform.customer_sessions force row level security;
-grant delete, insert, select on platform.customer_sessions to fusion_platform;
+grant delete, insert, select, update on platform.customer_sessions to fusion_platform;
 
 -- table: platform.dead_letters
 create table platform.dead_letters (
@@ -1041,13 +1091,17 @@ create table shipping.label_requests (
   created_at   timestamptz not null,
   provider     varchar,
   own_account  boolean     not null default false,
-  constraint label_requests_pkey PRIMARY KEY (order_id),
-  constraint label_requests_shipment_unique UNIQUE (shipment_id),
+  is_part      boolean     not null default false,
+  quantities   integer[],
+  request_key  varchar,
+  constraint label_requests_pkey PRIMARY KEY (shipment_id),
   constraint label_requests_status CHECK (status in ('open', 'made', 'refused', 'ended'))
 );
 CREATE INDEX idx_label_requests_open ON shipping.label_requests USING btree (tried_at) WHERE status::text = 'open';
+CREATE INDEX idx_label_requests_order ON shipping.label_requests USING btree (order_id, tenant_id);
 CREATE INDEX idx_label_requests_tenant_id ON shipping.label_requests USING btree (tenant_id, order_id);
 CREATE INDEX idx_label_requests_tenant_open ON shipping.label_requests USING btree (tenant_id, tried_at) WHERE status::text = 'open';
+CREATE UNIQUE INDEX label_requests_one_whole_an_order ON shipping.label_requests USING btree (order_id) WHERE NOT is_part;
 alter table shipping.label_requests enable row level security;
 alter table shipping.label_requests force row level security;
 grant insert, select, update on shipping.label_requests to fusion_shipping;
@@ -1095,13 +1149,13 @@ create table shipping.shipments (
   updated_at      timestamptz not null default now(),
   cancelled_at    timestamptz,
   own_account     boolean     not null default false,
+  quantities      integer[],
   constraint shipments_pkey PRIMARY KEY (id),
   constraint shipments_status CHECK (status in ('created', 'in_transit', 'delivered', 'cancelled'))
 );
 CREATE INDEX idx_shipments_order ON shipping.shipments USING btree (order_id, tenant_id);
 CREATE INDEX idx_shipments_tenant_id ON shipping.shipments USING btree (tenant_id, id DESC);
 CREATE INDEX idx_shipments_tracking_number ON shipping.shipments USING btree (tracking_number);
-CREATE UNIQUE INDEX shipments_one_live_an_order ON shipping.shipments USING btree (order_id) WHERE cancelled_at IS NULL;
 alter table shipping.shipments enable row level security;
 alter table shipping.shipments force row level security;
 grant insert, select, update on shipping.shipments to fusion_shipping;
@@ -1118,8 +1172,8 @@ CREATE OR REPLACE FUNCTION audit.record()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices}';
-  personal constant text[] := '{email,email_key,name,phone,addresses,metadata}';
+  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key,lookup_key}';
+  personal constant text[] := '{email,email_key,name,phone,addresses,metadata,vat_number}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
@@ -3631,6 +3685,27 @@ alter function catalog.walk_products(character varying,text,character varying,ch
 revoke all on function catalog.walk_products(character varying,text,character varying,character varying,numeric,numeric,jsonb,integer) from public;
 grant execute on function catalog.walk_products(character varying,text,character varying,character varying,numeric,numeric,jsonb,integer) to fusion_reader;
 
+-- function: group_commerce.as_customer(jsonb)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.as_customer(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  customer constant varchar := platform.shopper()->>'customer';
+begin
+  if input->>'userId' <> customer then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'A customer session joins and leaves as its own customer: leave userId out.'));
+  end if;
+  return jsonb_build_object('email', orders.email_of(customer)) || input || jsonb_build_object('userId', customer);
+end
+$function$;
+alter function group_commerce.as_customer(jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.as_customer(jsonb) from public;
+
 -- function: group_commerce.awaits_order(character varying)
 -- src/db/group-commerce/money.sql
 CREATE OR REPLACE FUNCTION group_commerce.awaits_order(of_order character varying)
@@ -3709,7 +3784,8 @@ declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
   succeeded constant boolean := c.status = 'successful';
-  is_free constant boolean := c.price = 0;
+  amount constant numeric := coalesce((input->'amounts'->>'total')::numeric, c.price);
+  is_free constant boolean := amount = 0;
   joining_user constant varchar := input->>'userId';
   place record;
   participant group_commerce.participants;
@@ -3717,7 +3793,7 @@ declare
 begin
   if not is_free then
     perform payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
-      'campaignId', c.id, 'userId', input->'userId', 'amount', c.price, 'currency', c.currency, 'mode',
+      'campaignId', c.id, 'userId', input->'userId', 'amount', amount, 'currency', c.currency, 'mode',
       case when succeeded then 'order'
         when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
         else 'card' end));
@@ -3734,14 +3810,15 @@ begin
     returning x as campaign
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
-      shipping_address, state, joined_at, secure_by, secured_at, updated_at)
+      shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts)
     select input->>'participantId', tenant, c.id, joining_user, input->>'orderId',
       case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
       case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
       case when not is_free then now_at + make_interval(secs => case when succeeded then coalesce(
           (select t.grace_seconds from platform.tenants t where t.id = tenant), (input->>'graceSeconds')::int)
         else (input->>'secureSeconds')::int end) end,
-      case when is_free then now_at end, now_at
+      case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
+      nullif(input->'metadata', 'null'), input->'amounts'
     from taken
     on conflict (campaign_id, user_id) where state <> 'released' do nothing
     returning p as participant
@@ -3784,7 +3861,7 @@ begin
   elsif c.status = 'successful' then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
-  return group_commerce.participant_json(participant) || jsonb_build_object('sku', c.sku);
+  return group_commerce.participant_json(participant) || group_commerce.place_terms(c);
 end
 $function$;
 alter function group_commerce.claim_place(group_commerce.group_commerce_campaigns,jsonb) owner to fusion_group_commerce;
@@ -3819,7 +3896,7 @@ CREATE OR REPLACE FUNCTION group_commerce.confirm_free_place(campaign group_comm
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if campaign.price = 0 then
+  if participant.payment_id is null then
     perform orders.confirm_paid_order(participant.order_id);
     update group_commerce.participants x set state = 'charged' where x.id = participant.id returning * into participant;
   end if;
@@ -3892,7 +3969,8 @@ CREATE OR REPLACE FUNCTION group_commerce.create_place_order(campaign group_comm
 AS $function$
   select orders.place_campaign_order(jsonb_build_object('id', participant.order_id, 'customerId', participant.user_id,
     'sku', campaign.sku, 'price', campaign.price, 'currency', campaign.currency, 'campaignId', campaign.id,
-    'shippingAddress', participant.shipping_address))
+    'shippingAddress', participant.shipping_address, 'billingAddress', participant.billing_address,
+    'email', participant.email, 'metadata', participant.metadata, 'amounts', participant.amounts))
 $function$;
 alter function group_commerce.create_place_order(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
 revoke all on function group_commerce.create_place_order(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
@@ -4284,16 +4362,22 @@ CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-  answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join'); -- the stored answer, if it is a replay
+  answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join', '{session}'); -- the stored answer, if it is a replay
   -- A variable, because to the planner an expression costs the same in an index condition as in a filter. A plan made
   -- while the campaign had no places could later read all of them.
-  joining_user constant varchar := input->>'userId';
+  joining_user varchar := input->>'userId';
   found_place record;
+  amounts jsonb; -- of a place that costs more or less than the campaign's price
 begin
   if answer is not null then
     return answer;
   end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+    joining_user := input->>'userId';
+  end if;
   select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
+    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) as has_tax,
     (select group_commerce.participant_json(p) from group_commerce.participants p
       where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released') as place
   into found_place
@@ -4304,7 +4388,8 @@ begin
     perform platform.fail('not_found');
   end if;
   if found_place.place is not null then
-    return platform.leave(call, 'campaigns.join', found_place.place);
+    return platform.leave(call, 'campaigns.join',
+      group_commerce.place_terms(found_place.campaign) - 'sku' || found_place.place);
   end if;
   -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
   if found_place.is_archived then
@@ -4313,6 +4398,13 @@ begin
   end if;
   if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
     return platform.leave(call, 'campaigns.join', found_place.fault);
+  end if;
+  if found_place.has_tax or input->>'shippingOptionId' is not null then
+    amounts := orders.settle_place(input || group_commerce.place_terms(found_place.campaign));
+    if amounts ? 'error' then
+      return platform.leave(call, 'campaigns.join', amounts);
+    end if;
+    input := input || jsonb_build_object('amounts', amounts);
   end if;
   begin
     answer := group_commerce.claim_place(found_place.campaign, input);
@@ -4357,12 +4449,15 @@ CREATE OR REPLACE FUNCTION group_commerce.leave_campaign(call jsonb, input jsonb
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave');
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave', '{session}');
   campaign group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
 begin
   if replay is not null then
     return replay;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
   end if;
   campaign := group_commerce.lock_campaign(input->>'campaignId');
   select * into participant from group_commerce.participants x
@@ -4384,7 +4479,7 @@ begin
     select * into participant from group_commerce.participants x where x.id = participant.id;
   end if;
   return platform.leave(call, 'campaigns.leave',
-    group_commerce.participant_json(participant) || jsonb_build_object('sku', campaign.sku));
+    group_commerce.participant_json(participant) || group_commerce.place_terms(campaign));
 end
 $function$;
 alter function group_commerce.leave_campaign(jsonb,jsonb) owner to fusion_group_commerce;
@@ -4593,6 +4688,21 @@ $function$;
 alter function group_commerce.mark_settled(group_commerce.group_commerce_campaigns,text[]) owner to fusion_group_commerce;
 revoke all on function group_commerce.mark_settled(group_commerce.group_commerce_campaigns,text[]) from public;
 
+-- function: group_commerce.may_reach_place(character varying)
+-- src/db/group-commerce/shoppers.sql
+CREATE OR REPLACE FUNCTION group_commerce.may_reach_place(order_id character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select platform.shopper() is null or exists (select from group_commerce.participants p
+    where p.order_id = may_reach_place.order_id and p.user_id = platform.shopper()->>'customer')
+$function$;
+alter function group_commerce.may_reach_place(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.may_reach_place(character varying) from public;
+grant execute on function group_commerce.may_reach_place(character varying) to fusion_payments;
+
 -- function: group_commerce.participant_json(group_commerce.participants)
 -- src/db/group-commerce/campaigns.sql
 CREATE OR REPLACE FUNCTION group_commerce.participant_json(p group_commerce.participants)
@@ -4603,11 +4713,25 @@ AS $function$
   select jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'userId', p.user_id, 'orderId', p.order_id,
     'paymentId', p.payment_id, 'shippingAddress', p.shipping_address, 'state', p.state, 'reason', p.reason,
     'secureBy', case when p.secured_at is null and p.state in ('joined', 'ordered') then platform.iso(p.secure_by) end,
-    'joinedAt', platform.iso(p.joined_at), 'updatedAt', platform.iso(p.updated_at))
+    'joinedAt', platform.iso(p.joined_at), 'updatedAt', platform.iso(p.updated_at), 'email', p.email,
+    'billingAddress', p.billing_address, 'metadata', p.metadata, 'amounts', p.amounts)
 $function$;
 alter function group_commerce.participant_json(group_commerce.participants) owner to fusion_group_commerce;
 revoke all on function group_commerce.participant_json(group_commerce.participants) from public;
 grant execute on function group_commerce.participant_json(group_commerce.participants) to fusion_reader;
+
+-- function: group_commerce.place_terms(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.place_terms(c group_commerce.group_commerce_campaigns)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('price', c.price, 'currency', c.currency, 'sku', c.sku)
+$function$;
+alter function group_commerce.place_terms(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.place_terms(group_commerce.group_commerce_campaigns) from public;
+grant execute on function group_commerce.place_terms(group_commerce.group_commerce_campaigns) to fusion_reader;
 
 -- function: group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb)
 -- src/db/group-commerce/settlement.sql
@@ -4728,6 +4852,7 @@ declare
   secured_ids text[] := '{}';
   unsecured_ids text[] := '{}';
   processing_ids text[] := '{}';
+  free_ids text[] := '{}'; -- of the secured: there is nothing to pay
   grace_end timestamptz;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
@@ -4748,6 +4873,9 @@ begin
     perform group_commerce.create_place_order(campaign, participant);
     if participant.secured_at is not null then
       secured_ids := secured_ids || participant.order_id::text;
+      if participant.payment_id is null then
+        free_ids := free_ids || participant.order_id::text;
+      end if;
     elsif participant.secure_by = 'infinity' then
       -- Stripe is still deciding the payment, so the unit stays held.
       processing_ids := processing_ids || participant.order_id::text;
@@ -4759,9 +4887,9 @@ begin
   perform inventory.keep_until(unsecured_ids, grace_end);
   perform inventory.emit_reserved(secured_ids || unsecured_ids || processing_ids);
   perform group_commerce.confirm_early_captures(payments.filter_paid_orders(secured_ids));
-  if campaign.price = 0 then
+  if cardinality(free_ids) > 0 then
     perform group_commerce.confirm_free_place(campaign, x) from group_commerce.participants x
-      where x.order_id = any(secured_ids) order by x.id;
+      where x.order_id = any(free_ids) order by x.id;
   end if;
   return jsonb_build_object('done', cardinality(secured_ids || unsecured_ids || processing_ids));
 end
@@ -4831,6 +4959,19 @@ $function$;
 alter function inventory.add_pending_hold(character varying,text[],integer[]) owner to fusion_inventory;
 revoke all on function inventory.add_pending_hold(character varying,text[],integer[]) from public;
 grant execute on function inventory.add_pending_hold(character varying,text[],integer[]) to fusion_orders;
+
+-- function: inventory.add_units(integer[],text[],text[],integer[])
+-- src/db/inventory/restocks.sql
+CREATE OR REPLACE FUNCTION inventory.add_units(counts integer[], all_skus text[], of_skus text[], units integer[])
+ RETURNS integer[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array_agg(coalesce(counts[a.n], 0) + coalesce(w.units, 0) order by a.n)
+  from unnest(all_skus) with ordinality a(sku, n) left join unnest(of_skus, units) w(sku, units) on w.sku = a.sku
+$function$;
+alter function inventory.add_units(integer[],text[],text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.add_units(integer[],text[],text[],integer[]) from public;
 
 -- function: inventory.adjust_stock(jsonb,jsonb)
 -- src/db/inventory/stock.sql
@@ -5468,6 +5609,70 @@ $function$;
 alter function inventory.pick_holds(integer,boolean) owner to fusion_inventory;
 revoke all on function inventory.pick_holds(integer,boolean) from public;
 
+-- function: inventory.put_back(text[],integer[])
+-- src/db/inventory/restocks.sql
+CREATE OR REPLACE FUNCTION inventory.put_back(of_skus text[], units integer[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(of_skus)
+    order by i.sku for update;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
+    'returned above the largest count', platform.clock()
+  from unnest(of_skus, units) w(sku, n)
+  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = any(of_skus) and i.sku = w.sku
+  where i.quantity::bigint + i.reserved + w.n > 2147483647;
+  update inventory.inventory i
+  set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
+      version = platform.next_version(i.version), updated_at = platform.clock()
+  from unnest(of_skus, units) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = any(of_skus) and i.sku = w.sku and w.n > 0;
+end
+$function$;
+alter function inventory.put_back(text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.put_back(text[],integer[]) from public;
+
+-- function: inventory.recommit(character varying,text[],integer[])
+-- src/db/inventory/restocks.sql
+CREATE OR REPLACE FUNCTION inventory.recommit(order_id character varying, back_skus text[], back_units integer[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  reservation inventory.reservations;
+  missing integer[];
+begin
+  select * into reservation from inventory.reservations v where v.order_id = recommit.order_id for update;
+  if reservation.status is distinct from 'released' then
+    return coalesce(reservation.status = 'committed', false);
+  end if;
+  reservation.restocked := coalesce(reservation.restocked, reservation.quantities);
+  missing := inventory.add_units(reservation.restocked, reservation.skus, back_skus,
+    array(select -u.n from unnest(back_units) with ordinality u(n, ord) order by u.ord));
+  if inventory.find_shortages(reservation.skus, missing) is not null then
+    return false;
+  end if;
+  update inventory.inventory i
+  set quantity = i.quantity - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+  from unnest(reservation.skus, missing) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku and w.n > 0;
+  update inventory.reservations v
+  set status = 'committed', expires_at = null,
+      restocked = nullif(inventory.add_units(null, v.skus, back_skus, back_units), array_fill(0, array[cardinality(v.skus)]))
+  where v.order_id = reservation.order_id;
+  perform platform.emit('inventory.reserved', reservation.order_id, inventory.reserved_json(reservation.order_id), false);
+  return true;
+end
+$function$;
+alter function inventory.recommit(character varying,text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.recommit(character varying,text[],integer[]) from public;
+grant execute on function inventory.recommit(character varying,text[],integer[]) to fusion_orders;
+
 -- function: inventory.release(text[],text)
 -- src/db/inventory/reservations.sql
 CREATE OR REPLACE FUNCTION inventory.release(order_ids text[], reason text)
@@ -5620,9 +5825,9 @@ $function$;
 alter function inventory.reserved_json(character varying) owner to fusion_inventory;
 revoke all on function inventory.reserved_json(character varying) from public;
 
--- function: inventory.restock(character varying,text)
--- src/db/inventory/reservations.sql
-CREATE OR REPLACE FUNCTION inventory.restock(order_id character varying, reason text)
+-- function: inventory.restock_rest(character varying,text,text[],integer[])
+-- src/db/inventory/restocks.sql
+CREATE OR REPLACE FUNCTION inventory.restock_rest(order_id character varying, reason text, kept_skus text[] DEFAULT '{}'::text[], kept_units integer[] DEFAULT '{}'::integer[])
  RETURNS text[]
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5630,35 +5835,49 @@ CREATE OR REPLACE FUNCTION inventory.restock(order_id character varying, reason 
 AS $function$
 declare
   reservation inventory.reservations;
+  wanted integer[];
 begin
-  update inventory.reservations v set status = 'released'
-  where v.order_id = restock.order_id and v.status = 'committed'
-  returning * into reservation;
+  select * into reservation from inventory.reservations v
+    where v.order_id = restock_rest.order_id and v.status = 'committed' for update;
   if not found then
     return '{}';
   end if;
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
-    order by i.sku for update;
-  -- Ending an order must never fail, so units above the largest count are written off in the ledger.
-  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-  select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
-    'returned above the largest count', platform.clock()
-  from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku
-  where i.quantity::bigint + i.reserved + w.n > 2147483647;
-  update inventory.inventory i
-  set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
-      version = platform.next_version(i.version), updated_at = platform.clock()
-  from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku;
+  wanted := inventory.add_units(reservation.quantities, reservation.skus, kept_skus,
+    array(select -u.n from unnest(kept_units) with ordinality u(n, ord) order by u.ord));
+  update inventory.reservations v set status = 'released', restocked = wanted where v.order_id = reservation.order_id;
+  perform inventory.put_back(reservation.skus, array(
+    select w.n - coalesce(reservation.restocked[w.place], 0) from unnest(wanted) with ordinality w(n, place) order by w.place));
   perform platform.emit('inventory.released', reservation.order_id,
     jsonb_build_object('orderId', reservation.order_id, 'status', 'released', 'reason', reason), false);
-  return reservation.skus;
+  return array(select w.sku from unnest(reservation.skus, wanted) w(sku, n) where w.n > 0);
 end
 $function$;
-alter function inventory.restock(character varying,text) owner to fusion_inventory;
-revoke all on function inventory.restock(character varying,text) from public;
-grant execute on function inventory.restock(character varying,text) to fusion_orders;
+alter function inventory.restock_rest(character varying,text,text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.restock_rest(character varying,text,text[],integer[]) from public;
+grant execute on function inventory.restock_rest(character varying,text,text[],integer[]) to fusion_orders;
+
+-- function: inventory.restock_units(character varying,text[],integer[])
+-- src/db/inventory/restocks.sql
+CREATE OR REPLACE FUNCTION inventory.restock_units(order_id character varying, of_skus text[], units integer[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update inventory.reservations v
+  set restocked = inventory.add_units(v.restocked, v.skus, of_skus, units)
+  where v.order_id = restock_units.order_id and v.status = 'committed' and cardinality(of_skus) > 0;
+  if not found then
+    return '{}';
+  end if;
+  perform inventory.put_back(of_skus, units);
+  return of_skus;
+end
+$function$;
+alter function inventory.restock_units(character varying,text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.restock_units(character varying,text[],integer[]) from public;
+grant execute on function inventory.restock_units(character varying,text[],integer[]) to fusion_orders;
 
 -- function: inventory.set_stock(jsonb,jsonb)
 -- src/db/inventory/stock.sql
@@ -5747,6 +5966,38 @@ $function$;
 alter function inventory.take(text[],integer[]) owner to fusion_inventory;
 revoke all on function inventory.take(text[],integer[]) from public;
 
+-- function: inventory.take_restocked(character varying,text[],integer[])
+-- src/db/inventory/restocks.sql
+CREATE OR REPLACE FUNCTION inventory.take_restocked(order_id character varying, of_skus text[], units integer[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  reservation inventory.reservations;
+begin
+  select * into reservation from inventory.reservations v where v.order_id = take_restocked.order_id for update;
+  if reservation.status is distinct from 'committed' or cardinality(of_skus) = 0 then
+    return true;
+  end if;
+  if inventory.find_shortages(of_skus, units) is not null then
+    return false;
+  end if;
+  update inventory.inventory i
+  set quantity = i.quantity - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+  from unnest(of_skus, units) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = any(of_skus) and i.sku = w.sku;
+  update inventory.reservations v
+  set restocked = inventory.add_units(v.restocked, v.skus, of_skus, array(select -u.n from unnest(units) with ordinality u(n, ord) order by u.ord))
+  where v.order_id = reservation.order_id;
+  return true;
+end
+$function$;
+alter function inventory.take_restocked(character varying,text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.take_restocked(character varying,text[],integer[]) from public;
+grant execute on function inventory.take_restocked(character varying,text[],integer[]) to fusion_orders;
+
 -- function: inventory.too_many_units_error(text)
 -- src/db/inventory/stock.sql
 CREATE OR REPLACE FUNCTION inventory.too_many_units_error(pointer text)
@@ -5775,6 +6026,19 @@ alter function inventory.undecided_holds(integer) owner to fusion_inventory;
 revoke all on function inventory.undecided_holds(integer) from public;
 grant execute on function inventory.undecided_holds(integer) to fusion_payments;
 
+-- function: inventory.units_within(integer[],integer[])
+-- src/db/inventory/restocks.sql
+CREATE OR REPLACE FUNCTION inventory.units_within(counts integer[], limits integer[])
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select cardinality(counts) = cardinality(limits)
+    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true)
+$function$;
+alter function inventory.units_within(integer[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.units_within(integer[],integer[]) from public;
+
 -- function: inventory.upsert_stock(text[],integer[])
 -- src/db/inventory/stock.sql
 CREATE OR REPLACE FUNCTION inventory.upsert_stock(skus text[], quantities integer[])
@@ -5802,6 +6066,21 @@ $function$;
 alter function inventory.upsert_stock(text[],integer[]) owner to fusion_inventory;
 revoke all on function inventory.upsert_stock(text[],integer[]) from public;
 grant execute on function inventory.upsert_stock(text[],integer[]) to fusion_catalog;
+
+-- function: orders.add_amounts(numeric[],integer,jsonb,integer)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.add_amounts(amounts numeric[], line_count integer, items jsonb, sign integer)
+ RETURNS numeric[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array_agg(coalesce(amounts[l.place], 0) + sign * coalesce(w.amount, 0) order by l.place)
+  from generate_series(1, line_count) l(place) left join (
+    select (i->>'lineId')::int as place, sum((i->>'amount')::numeric) as amount from jsonb_array_elements(items) i group by 1
+  ) w on w.place = l.place
+$function$;
+alter function orders.add_amounts(numeric[],integer,jsonb,integer) owner to fusion_orders;
+revoke all on function orders.add_amounts(numeric[],integer,jsonb,integer) from public;
 
 -- function: orders.add_order(jsonb,jsonb,numeric,character varying,jsonb,boolean)
 -- src/db/orders/orders.sql
@@ -5847,103 +6126,132 @@ $function$;
 alter function orders.add_order(jsonb,jsonb,numeric,character varying,jsonb,boolean) owner to fusion_orders;
 revoke all on function orders.add_order(jsonb,jsonb,numeric,character varying,jsonb,boolean) from public;
 
+-- function: orders.add_taxes(numeric[],integer[],jsonb,boolean,numeric)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.add_taxes(amounts numeric[], places integer[], rates jsonb, included boolean, unit numeric, OUT taxes numeric[], OUT tax_lines jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+declare
+  parts numeric[];
+  weights numeric[];
+  taxable numeric;
+  tax numeric;
+  percent numeric;
+begin
+  taxes := array_fill(0 * unit, array[cardinality(amounts)]);
+  tax_lines := '[]';
+  for place in 0..jsonb_array_length(rates) - 1 loop
+    continue when array_position(places, place) is null;
+    weights := amounts;
+    taxable := 0 * unit;
+    for n in 1..cardinality(amounts) loop
+      if places[n] = place then
+        taxable := taxable + amounts[n];
+      else
+        weights[n] := 0;
+      end if;
+    end loop;
+    percent := rates->place->>'rate';
+    tax := orders.fraction(taxable, percent, 100 + case when included then percent else 0 end, unit);
+    parts := orders.allocate(tax, weights, unit);
+    for n in 1..cardinality(amounts) loop
+      taxes[n] := taxes[n] + parts[n];
+    end loop;
+    tax_lines := tax_lines || jsonb_build_object('name', rates->place->'name', 'rate', trim_scale(percent),
+      'taxable', taxable - case when included then tax else 0 end, 'amount', tax);
+  end loop;
+  if jsonb_array_length(tax_lines) > 1 then
+    tax_lines := (select jsonb_agg(t.line order by t.line->>'name' collate "C", (t.line->>'rate')::numeric, t.n)
+      from jsonb_array_elements(tax_lines) with ordinality t(line, n));
+  end if;
+end
+$function$;
+alter function orders.add_taxes(numeric[],integer[],jsonb,boolean,numeric) owner to fusion_orders;
+revoke all on function orders.add_taxes(numeric[],integer[],jsonb,boolean,numeric) from public;
+
+-- function: orders.add_unit_lists(integer[],integer[])
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.add_unit_lists(a integer[], b integer[])
+ RETURNS integer[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array(select coalesce(x, 0) + coalesce(y, 0) from unnest(a, b) with ordinality u(x, y, n) order by n)
+$function$;
+alter function orders.add_unit_lists(integer[],integer[]) owner to fusion_orders;
+revoke all on function orders.add_unit_lists(integer[],integer[]) from public;
+grant execute on function orders.add_unit_lists(integer[],integer[]) to fusion_shipping;
+
+-- function: orders.add_units(integer[],integer,jsonb,text,integer)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.add_units(counts integer[], line_count integer, items jsonb, field text, sign integer)
+ RETURNS integer[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array_agg(coalesce(counts[l.place], 0) + sign * coalesce(w.units, 0) order by l.place)
+  from generate_series(1, line_count) l(place) left join (
+    select (i->>'lineId')::int as place, sum((i->>field)::int)::int as units from jsonb_array_elements(items) i group by 1
+  ) w on w.place = l.place
+$function$;
+alter function orders.add_units(integer[],integer,jsonb,text,integer) owner to fusion_orders;
+revoke all on function orders.add_units(integer[],integer,jsonb,text,integer) from public;
+
 -- function: orders.allocate(numeric,numeric[],numeric)
 -- src/db/orders/totals.sql
 CREATE OR REPLACE FUNCTION orders.allocate(amount numeric, weights numeric[], unit numeric)
  RETURNS numeric[]
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE
 AS $function$
-  select coalesce(array_agg(s.base + case when s.place <= (amount - s.bases) / unit then unit else 0 end order by s.ord), '{}')
-  from (
-    select p.ord, p.base, sum(p.base) over () as bases, row_number() over (order by p.exact - p.base desc, p.ord) as place
-    from (
-      select e.ord, e.exact, trunc(e.exact / unit) * unit as base
-      from (
-        select w.ord, coalesce(amount * w.weight / nullif(sum(w.weight) over (), 0), 0) as exact
-        from unnest(weights) with ordinality w(weight, ord)
-      ) e
-    ) p
-  ) s
+declare
+  parts numeric[] := weights;
+  remainders numeric[] := weights;
+  whole numeric := 0;
+  missing numeric := amount; -- what the parts do not have yet
+  place integer;
+begin
+  for n in 1..cardinality(weights) loop
+    whole := whole + weights[n];
+  end loop;
+  if whole = 0 or amount = 0 then
+    return array_fill(0 * unit, array[cardinality(weights)]);
+  end if;
+  for n in 1..cardinality(weights) loop
+    parts[n] := div(amount * weights[n], whole * unit) * unit;
+    remainders[n] := amount * weights[n] - parts[n] * whole;
+    missing := missing - parts[n];
+  end loop;
+  if missing > 0 then
+    for place in
+      select r.n from unnest(remainders) with ordinality r(remainder, n) order by r.remainder desc, r.n
+      limit div(missing, unit)
+    loop
+      parts[place] := parts[place] + unit;
+    end loop;
+  end if;
+  return parts;
+end
 $function$;
 alter function orders.allocate(numeric,numeric[],numeric) owner to fusion_orders;
 revoke all on function orders.allocate(numeric,numeric[],numeric) from public;
 
--- function: orders.apply_discounts(jsonb,text[],numeric[],numeric,numeric)
--- src/db/orders/totals.sql
-CREATE OR REPLACE FUNCTION orders.apply_discounts(discounts jsonb, ids text[], lefts numeric[], shipping numeric, unit numeric)
- RETURNS jsonb
- LANGUAGE plpgsql
+-- function: orders.amounts_within(numeric[],jsonb,jsonb)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.amounts_within(amounts numeric[], items jsonb, lines jsonb)
+ RETURNS boolean
+ LANGUAGE sql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  discount jsonb;
-  weights numeric[];
-  amount numeric;
-  parts numeric[];
-  saved numeric := 0;
-  applied jsonb := '[]';
-begin
-  for discount in select d from jsonb_array_elements(discounts) d loop
-    if discount->>'type' = 'free_shipping' then
-      amount := shipping;
-      shipping := 0;
-      applied := applied || jsonb_build_array(discount - '{type,value,combinable,lines}'::text[] || jsonb_build_object(
-        'amount', amount, 'allocations', case when amount > 0
-          then jsonb_build_array(jsonb_build_object('lineId', 'shipping', 'amount', amount)) else '[]' end));
-    else
-      weights := case when discount->'lines' is null then lefts
-        else array(select case when discount->'lines' ? w.id then w.n else 0 end
-          from unnest(ids, lefts) with ordinality w(id, n, ord) order by w.ord) end;
-      amount := (select coalesce(sum(w), 0) from unnest(weights) w);
-      amount := case discount->>'type'
-        when 'percentage' then round(amount * (discount->>'value')::numeric / 100 / unit) * unit
-        else least((discount->>'value')::numeric, amount) end;
-      parts := orders.allocate(amount, weights, unit);
-      lefts := array(select p.n - p.part from unnest(lefts, parts) with ordinality p(n, part, ord) order by p.ord);
-      applied := applied || jsonb_build_array(discount - '{type,value,combinable,lines}'::text[] || jsonb_build_object(
-        'amount', amount, 'allocations', (select coalesce(jsonb_agg(jsonb_build_object('lineId', p.id, 'amount', p.part)
-          order by p.ord) filter (where p.part > 0), '[]') from unnest(ids, parts) with ordinality p(id, part, ord))));
-    end if;
-    saved := saved + amount;
-  end loop;
-  return jsonb_build_object('saved', saved, 'left', to_jsonb(lefts), 'shipping', shipping, 'applied', applied);
-end
+  select cardinality(amounts) = jsonb_array_length(items) and not exists (
+    select from jsonb_array_elements(items) with ordinality i(item, place)
+    where (amounts[i.place] between 0 and coalesce((lines->(i.place::int - 1)->>'total')::numeric,
+      (i.item->>'quantity')::numeric * (i.item->>'price')::numeric)) is not true)
 $function$;
-alter function orders.apply_discounts(jsonb,text[],numeric[],numeric,numeric) owner to fusion_orders;
-revoke all on function orders.apply_discounts(jsonb,text[],numeric[],numeric,numeric) from public;
-
--- function: orders.best_discounts(jsonb,text[],numeric[],numeric,numeric)
--- src/db/orders/totals.sql
-CREATE OR REPLACE FUNCTION orders.best_discounts(discounts jsonb, ids text[], lefts numeric[], shipping numeric, unit numeric)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  best jsonb;
-  candidate jsonb;
-  alone jsonb;
-begin
-  select orders.apply_discounts(coalesce(jsonb_agg(d order by array_position('{percentage,amount,free_shipping}',
-      d->>'type'), (d->>'value')::numeric desc, d->>'id') filter (where (d->>'combinable')::boolean), '[]'),
-    ids, lefts, shipping, unit)
-  into best from jsonb_array_elements(discounts) d;
-  for alone in
-    select d from jsonb_array_elements(discounts) d where not (d->>'combinable')::boolean order by d->>'id'
-  loop
-    candidate := orders.apply_discounts(jsonb_build_array(alone), ids, lefts, shipping, unit);
-    if (candidate->>'saved')::numeric > (best->>'saved')::numeric then
-      best := candidate;
-    end if;
-  end loop;
-  return best;
-end
-$function$;
-alter function orders.best_discounts(jsonb,text[],numeric[],numeric,numeric) owner to fusion_orders;
-revoke all on function orders.best_discounts(jsonb,text[],numeric[],numeric,numeric) from public;
+alter function orders.amounts_within(numeric[],jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.amounts_within(numeric[],jsonb,jsonb) from public;
 
 -- function: orders.cancel_cart(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
@@ -5986,7 +6294,8 @@ CREATE OR REPLACE FUNCTION orders.cancel_order(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel', '{session}');
+  shopper constant jsonb := platform.shopper();
   order_row orders.orders;
   ended record;
   restocked_skus text[];
@@ -5995,13 +6304,23 @@ begin
   if replay is not null then
     return replay;
   end if;
+  if shopper is not null and input ? 'restock' then
+    perform platform.fail('forbidden', jsonb_build_object('reason', 'Only a secret key may send restock.'));
+  end if;
   select * into order_row from orders.orders c where c.id = input->>'id' for update;
-  if not found then
+  if not found or shopper is not null and order_row.customer_id is distinct from shopper->>'customer' then
     perform platform.fail('not_found');
   end if;
-  if order_row.status not in ('created', 'confirmed', 'cancelled') then
-    return platform.leave(call, 'orders.cancel',
-      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', order_row.status)));
+  if order_row.status not in ('created', 'confirmed', 'cancelled')
+    or shopper is not null and order_row.status = 'confirmed' then
+    return platform.leave(call, 'orders.cancel', jsonb_build_object('error', 'order_not_cancellable', 'detail',
+      concat(format('The order is %s.', order_row.status), case when order_row.status = 'confirmed'
+        then ' Ask the shop to cancel it.' end)));
+  end if;
+  if order_row.status = 'confirmed' and exists (select from shipping.shipments s
+    where s.order_id = order_row.id and s.status in ('in_transit', 'delivered')) then
+    return platform.leave(call, 'orders.cancel', jsonb_build_object('error', 'order_not_cancellable',
+      'detail', 'A parcel of the order is on its way. Refund the units that have not been shipped.'));
   end if;
   if order_row.status <> 'cancelled' then
     ended := orders.end_as_cancelled(order_row, input->>'reason');
@@ -6009,7 +6328,7 @@ begin
     has_label := ended.has_label;
   end if;
   if coalesce((input->>'restock')::boolean, not has_label) then
-    restocked_skus := coalesce(restocked_skus, '{}') || inventory.restock(order_row.id, 'cancelled');
+    restocked_skus := coalesce(restocked_skus, '{}') || orders.restock_rest(order_row, 'cancelled');
   end if;
   return platform.leave(call, 'orders.cancel',
     orders.read_order(order_row.id) || jsonb_build_object('freed', to_jsonb(coalesce(restocked_skus, '{}'))));
@@ -6018,6 +6337,41 @@ $function$;
 alter function orders.cancel_order(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.cancel_order(jsonb,jsonb) from public;
 grant execute on function orders.cancel_order(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.cancel_return(jsonb,jsonb)
+-- src/db/orders/returns.sql
+CREATE OR REPLACE FUNCTION orders.cancel_return(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel_return');
+  of_return orders.returns;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into of_return from orders.returns r where r.id = input->>'id';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  perform orders.lock_order(of_return.order_id);
+  update orders.returns r set status = 'cancelled', updated_at = platform.clock()
+  where r.id = of_return.id and r.status = 'requested';
+  if found then
+    perform platform.emit('return.cancelled', of_return.order_id, orders.return_event(of_return, null), false);
+  end if;
+  select * into of_return from orders.returns r where r.id = of_return.id;
+  return platform.leave(call, 'orders.cancel_return', case when of_return.status = 'cancelled'
+    then orders.return_json(of_return, null)
+    else jsonb_build_object('error', 'conflict', 'detail', 'The return was received already.') end);
+end
+$function$;
+alter function orders.cancel_return(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.cancel_return(jsonb,jsonb) from public;
+grant execute on function orders.cancel_return(jsonb,jsonb) to fusion_worker;
 
 -- function: orders.cart_discounts_json(jsonb,jsonb)
 -- src/db/orders/carts/pricing.sql
@@ -6223,6 +6577,40 @@ $function$;
 alter function orders.cart_status(orders.carts,character varying) owner to fusion_orders;
 revoke all on function orders.cart_status(orders.carts,character varying) from public;
 
+-- function: orders.change_limits(orders.discounts,orders.discounts)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.change_limits(before orders.discounts, after orders.discounts)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  if (before.usage_limit is null) = (after.usage_limit is null)
+    and (before.per_customer_limit is null) = (after.per_customer_limit is null) then
+    return;
+  end if;
+  perform 1 from orders.discounts d where d.id = after.id for update;
+  if after.usage_limit is null then
+    delete from orders.discount_counters c where c.discount_id = after.id;
+  elsif before.usage_limit is null then
+    insert into orders.discount_counters (discount_id, tenant_id, used)
+    select after.id, after.tenant_id, count(*) from orders.discount_uses u
+    where u.discount_id = after.id and u.is_taken;
+  end if;
+  if after.per_customer_limit is null then
+    delete from orders.discount_customers c where c.discount_id = after.id;
+  elsif before.per_customer_limit is null then
+    -- Also a row for a customer whose uses have all come back. Late money then finds a row that it can lock.
+    insert into orders.discount_customers (discount_id, customer_key, tenant_id, used)
+    select after.id, u.customer_key, after.tenant_id, count(*) filter (where u.is_taken)
+    from orders.discount_uses u where u.discount_id = after.id group by u.customer_key;
+  end if;
+end
+$function$;
+alter function orders.change_limits(orders.discounts,orders.discounts) owner to fusion_orders;
+revoke all on function orders.change_limits(orders.discounts,orders.discounts) from public;
+
 -- function: orders.checkout_cart(jsonb,jsonb)
 -- src/db/orders/carts/checkout.sql
 CREATE OR REPLACE FUNCTION orders.checkout_cart(call jsonb, input jsonb)
@@ -6249,7 +6637,9 @@ begin
     return answer;
   end if;
   cart := orders.lock_cart(input);
-  order_row := orders.lock_order_of(cart);
+  if cart.order_id is not null then
+    order_row := orders.lock_order_of(cart);
+  end if;
   perform orders.require_open(cart, order_row.status);
   priced := orders.price_cart(cart);
   amounts := priced->'amounts';
@@ -6296,6 +6686,87 @@ alter function orders.checkout_cart(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.checkout_cart(jsonb,jsonb) from public;
 grant execute on function orders.checkout_cart(jsonb,jsonb) to fusion_worker;
 
+-- function: orders.choose_discounts(jsonb,text[],bigint[],numeric,numeric[],numeric)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.choose_discounts(discounts jsonb, ids text[], positions bigint[], unit numeric, INOUT lefts numeric[], INOUT shipping numeric, OUT saved numeric, OUT applied jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+declare
+  combined jsonb;
+  singles jsonb;
+  best record;
+  candidate record;
+begin
+  if jsonb_array_length(discounts) = 1 then
+    combined := case when (discounts->0->>'combinable')::boolean then discounts else '[]' end;
+    singles := case when combined = '[]' then discounts else '[]' end;
+  else
+    select coalesce(jsonb_agg(d order by array_position('{percentage,amount,free_shipping}', d->>'type'),
+        (d->>'value')::numeric desc, d->>'id' collate "C") filter (where (d->>'combinable')::boolean), '[]'),
+      coalesce(jsonb_agg(d order by d->>'id' collate "C") filter (where not (d->>'combinable')::boolean), '[]')
+    into combined, singles from jsonb_array_elements(discounts) d;
+  end if;
+  best := orders.subtract_discounts(combined, ids, positions, unit, lefts, shipping);
+  for d in 0..jsonb_array_length(singles) - 1 loop
+    candidate := orders.subtract_discounts(jsonb_build_array(singles->d), ids, positions, unit, lefts, shipping);
+    if candidate.saved > best.saved then
+      best := candidate;
+    end if;
+  end loop;
+  lefts := best.lefts;
+  shipping := best.shipping;
+  saved := best.saved;
+  applied := best.applied;
+end
+$function$;
+alter function orders.choose_discounts(jsonb,text[],bigint[],numeric,numeric[],numeric) owner to fusion_orders;
+revoke all on function orders.choose_discounts(jsonb,text[],bigint[],numeric,numeric[],numeric) from public;
+
+-- function: orders.code_taken(character varying)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.code_taken(code character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select jsonb_build_object('error', 'conflict',
+    'detail', format('Another discount has the code "%s". Codes ignore case.', code))
+$function$;
+alter function orders.code_taken(character varying) owner to fusion_orders;
+revoke all on function orders.code_taken(character varying) from public;
+
+-- function: orders.complete_shipping(character varying)
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.complete_shipping(order_id character varying)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  o orders.orders;
+  reached varchar;
+begin
+  select * into o from orders.orders x where x.id = order_id;
+  reached := orders.shipping_status(o);
+  update orders.orders x set status = reached, updated_at = platform.clock()
+  where x.id = order_id and reached <> 'confirmed'
+    and (x.status = 'confirmed' or (x.status = 'shipped' and reached = 'delivered'));
+  if not found then
+    return false;
+  end if;
+  if o.status = 'confirmed' then
+    perform shipping.end_shipment(order_id);
+  end if;
+  return true;
+end
+$function$;
+alter function orders.complete_shipping(character varying) owner to fusion_orders;
+revoke all on function orders.complete_shipping(character varying) from public;
+grant execute on function orders.complete_shipping(character varying) to fusion_payments, fusion_shipping;
+
 -- function: orders.confirm_held_order(character varying)
 -- src/db/orders/confirm.sql
 CREATE OR REPLACE FUNCTION orders.confirm_held_order(order_id character varying)
@@ -6327,7 +6798,8 @@ begin
   )
   select * into order_row from confirmed;
   -- The label request is a row from now on, so the cron finds it if the message is lost.
-  if order_row.shipping_address is not null then
+  if order_row.shipping_address is not null
+    and (select t.automatic_labels from platform.tenants t where t.id = tenant) then
     request := shipping.open_label_request(order_row, order_row.shipping_address, platform.uuid7());
   end if;
   return order_row;
@@ -6373,7 +6845,9 @@ begin
     return jsonb_build_object('confirmed', false, 'reason', 'discount_gone', 'skus', '[]'::jsonb);
   end if;
   if not inventory.commit(order_id) then
-    perform orders.return_uses(array[order_id::text]);
+    if order_row.status = 'failed' then -- an order that is still `created` keeps its uses until it fails
+      perform orders.return_uses(array[order_id::text]);
+    end if;
     return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
   end if;
   perform orders.confirm_held_order(order_id);
@@ -6386,10 +6860,10 @@ alter function orders.confirm_paid_order(character varying) owner to fusion_orde
 revoke all on function orders.confirm_paid_order(character varying) from public;
 grant execute on function orders.confirm_paid_order(character varying) to fusion_group_commerce, fusion_payments;
 
--- function: orders.count_uses(character varying)
+-- function: orders.count_taken_uses(character varying)
 -- src/db/orders/discount-uses.sql
-CREATE OR REPLACE FUNCTION orders.count_uses(order_id character varying)
- RETURNS character varying
+CREATE OR REPLACE FUNCTION orders.count_taken_uses(order_id character varying)
+ RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -6397,36 +6871,46 @@ declare
   item record;
 begin
   for item in
-    select u.discount_id, u.customer_key, d.usage_limit, d.per_customer_limit, u.tenant_id
-    from orders.discount_uses u join orders.discounts d on d.id = u.discount_id
-    where u.order_id = count_uses.order_id order by u.discount_id
+    select u.discount_id, d.usage_limit from orders.discount_uses u join orders.discounts d on d.id = u.discount_id
+    where u.order_id = count_taken_uses.order_id and d.usage_limit is not null order by u.discount_id
   loop
-    if item.usage_limit is not null then
-      update orders.discount_counters c set used = c.used + 1
-      where c.discount_id = item.discount_id and c.used < item.usage_limit;
-      if not found then
-        return item.discount_id;
-      end if;
+    update orders.discount_counters c set used = c.used + 1
+    where c.discount_id = item.discount_id and c.used < item.usage_limit;
+    if not found then
+      return jsonb_build_object('discount', item.discount_id, 'fault', 'used_up');
     end if;
   end loop;
   for item in
     select u.discount_id, u.customer_key, d.per_customer_limit, u.tenant_id
     from orders.discount_uses u join orders.discounts d on d.id = u.discount_id
-    where u.order_id = count_uses.order_id and d.per_customer_limit is not null order by u.discount_id
+    where u.order_id = count_taken_uses.order_id and d.per_customer_limit is not null order by u.discount_id
   loop
     insert into orders.discount_customers as c (discount_id, customer_key, tenant_id, used)
     values (item.discount_id, item.customer_key, item.tenant_id, 1)
     on conflict on constraint discount_customers_once do update set used = c.used + 1
     where c.used < item.per_customer_limit;
     if not found then
-      return item.discount_id;
+      return jsonb_build_object('discount', item.discount_id, 'fault', 'used_by_customer');
     end if;
   end loop;
   return null;
 end
 $function$;
-alter function orders.count_uses(character varying) owner to fusion_orders;
-revoke all on function orders.count_uses(character varying) from public;
+alter function orders.count_taken_uses(character varying) owner to fusion_orders;
+revoke all on function orders.count_taken_uses(character varying) from public;
+
+-- function: orders.counts_within(integer[],integer[])
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.counts_within(counts integer[], limits integer[])
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select limits is not null and cardinality(counts) = cardinality(limits)
+    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true)
+$function$;
+alter function orders.counts_within(integer[],integer[]) owner to fusion_orders;
+revoke all on function orders.counts_within(integer[],integer[]) from public;
 
 -- function: orders.create_cart(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
@@ -6494,15 +6978,19 @@ begin
   if replay is not null then
     return replay;
   end if;
-  insert into orders.customers (id, tenant_id, email, name, phone, addresses, customer_group, metadata, created_at,
-    updated_at)
+  insert into orders.customers (id, tenant_id, email, name, phone, addresses, customer_group, metadata, vat_number,
+    vat_status, vat_requested_at, created_at, updated_at)
   values (input->>'id', platform.tenant(), input->>'email', input->>'name', input->>'phone',
     coalesce(nullif(input->'addresses', 'null'), '[]'), input->>'group', coalesce(nullif(input->'metadata', 'null'), '{}'),
-    platform.clock(), platform.clock())
+    input->>'vatNumber', case when input->>'vatNumber' is not null then 'pending' end,
+    case when input->>'vatNumber' is not null then platform.clock() end, platform.clock(), platform.clock())
   on conflict (tenant_id, email_key) do nothing
   returning * into customer;
   if not found then
     return platform.leave(call, 'customers.create', jsonb_build_object('error', 'email_taken'));
+  end if;
+  if customer.vat_number is not null then
+    perform orders.request_vat_check(customer);
   end if;
   return platform.leave(call, 'customers.create',
     orders.customer_json(customer) || jsonb_build_object('version', customer.version));
@@ -6511,6 +6999,177 @@ $function$;
 alter function orders.create_customer(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.create_customer(jsonb,jsonb) from public;
 grant execute on function orders.create_customer(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.create_discount(jsonb,jsonb)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.create_discount(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'discounts:write', 'discounts.create');
+  discount orders.discounts;
+  fault jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  discount := orders.with_discount_fields(null, input);
+  fault := orders.discount_faults(discount, input);
+  if fault is not null then
+    return platform.leave(call, 'discounts.create', fault);
+  end if;
+  insert into orders.discounts (id, tenant_id, code, name, type, value, currency, starts_at, ends_at, usage_limit,
+    per_customer_limit, min_subtotal, skus, collections, combinable, created_at, updated_at)
+  values (input->>'id', platform.tenant(), discount.code, discount.name, discount.type, coalesce(discount.value, 0),
+    discount.currency, discount.starts_at, discount.ends_at, discount.usage_limit, discount.per_customer_limit,
+    discount.min_subtotal, discount.skus, discount.collections, discount.combinable, platform.clock(), platform.clock())
+  on conflict (tenant_id, code_key) where deleted_at is null and code is not null do nothing
+  returning * into discount;
+  if not found then
+    return platform.leave(call, 'discounts.create', orders.code_taken(input->>'code'));
+  end if;
+  if discount.usage_limit is not null then
+    insert into orders.discount_counters (discount_id, tenant_id, used) values (discount.id, discount.tenant_id, 0);
+  end if;
+  return platform.leave(call, 'discounts.create', orders.written_discount(discount));
+end
+$function$;
+alter function orders.create_discount(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.create_discount(jsonb,jsonb) from public;
+grant execute on function orders.create_discount(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.create_session(jsonb,jsonb)
+-- src/db/orders/sessions.sql
+CREATE OR REPLACE FUNCTION orders.create_session(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  identity constant jsonb := input->'identity';
+  -- Shoppers share a publishable key: each person's idempotency keys are kept apart.
+  operation constant text := concat('sessions.create', case when identity is not null then ' ' || left(encode(sha256(
+    convert_to(concat_ws(' ', identity->>'issuer', identity->>'subject'), 'UTF8')), 'hex'), 32) end);
+  replay jsonb := platform.enter(call, 'customers:write', operation, '{publishable}');
+  customer_id varchar;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  if identity is null then
+    if platform.shopper() is not null then
+      perform platform.fail('forbidden', jsonb_build_object('reason',
+        'Only a secret key can open a session for any customer. With a publishable key, send an idToken.'));
+    end if;
+    select c.id into customer_id from orders.customers c where c.id = input->>'customerId';
+    if not found then
+      perform platform.fail('not_found');
+    end if;
+  else
+    perform platform.check_vouched(call);
+    if not platform.trusts_issuer(identity->>'issuer', identity->>'audience') then
+      perform platform.fail('forbidden', jsonb_build_object('reason',
+        'The shop has just changed its OpenID provider. Log in there again.'));
+    end if;
+    customer_id := orders.customer_of_identity(identity, input->>'newId');
+    if customer_id is null then
+      perform platform.fail('forbidden', jsonb_build_object('reason', case when identity->>'email' is null
+        then 'This person is not a customer yet, and the ID token has no verified e-mail address to create one.'
+        else 'The customer with this e-mail address logs in with another account of the OpenID provider.' end));
+    end if;
+  end if;
+  return platform.leave(call, operation, jsonb_build_object('customerId', customer_id, 'expiresAt',
+    platform.iso(platform.open_session(input->>'tokenHash', customer_id, (input->>'until')::timestamptz))));
+end
+$function$;
+alter function orders.create_session(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.create_session(jsonb,jsonb) from public;
+grant execute on function orders.create_session(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.create_shipping_option(jsonb,jsonb)
+-- src/db/orders/shipping-options.sql
+CREATE OR REPLACE FUNCTION orders.create_shipping_option(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'shipping:write', 'shippingOptions.create');
+  option orders.shipping_options;
+  fault jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  option := orders.with_shipping_fields(null, input);
+  fault := orders.shipping_option_faults(option);
+  if fault is not null then
+    return platform.leave(call, 'shippingOptions.create', fault);
+  end if;
+  insert into orders.shipping_options (id, tenant_id, name, countries, currency, price, free_from, min_weight, max_weight,
+    min_days, max_days, tax_category, created_at, updated_at)
+  values (input->>'id', platform.tenant(), option.name, option.countries, option.currency, option.price,
+    option.free_from, option.min_weight, option.max_weight, option.min_days, option.max_days, option.tax_category,
+    platform.clock(), platform.clock())
+  returning * into option;
+  return platform.leave(call, 'shippingOptions.create',
+    orders.shipping_option_json(option) || jsonb_build_object('version', option.version));
+end
+$function$;
+alter function orders.create_shipping_option(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.create_shipping_option(jsonb,jsonb) from public;
+grant execute on function orders.create_shipping_option(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.create_tax_rate(jsonb,jsonb)
+-- src/db/orders/tax-rates.sql
+CREATE OR REPLACE FUNCTION orders.create_tax_rate(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'tax:write', 'taxRates.create');
+  tax_rate orders.tax_rates;
+  fault jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  tax_rate.id := input->>'id';
+  tax_rate.tenant_id := platform.tenant();
+  tax_rate.name := input->>'name';
+  tax_rate.country := input->>'country';
+  tax_rate.region := orders.region_code(input->>'region', tax_rate.country);
+  tax_rate.category := input->>'category';
+  tax_rate.rate := input->>'rate';
+  fault := orders.region_fault(tax_rate.region, tax_rate.country);
+  if fault is not null then
+    return platform.leave(call, 'taxRates.create', fault);
+  end if;
+  insert into orders.tax_rates (id, tenant_id, name, country, region, category, rate, created_at, updated_at)
+  values (tax_rate.id, tax_rate.tenant_id, tax_rate.name, tax_rate.country, tax_rate.region, tax_rate.category,
+    tax_rate.rate, platform.clock(), platform.clock())
+  on conflict (lookup_key) do nothing
+  returning * into tax_rate;
+  if not found then
+    tax_rate.country := input->>'country';
+    tax_rate.region := orders.region_code(input->>'region', tax_rate.country);
+    tax_rate.category := input->>'category';
+    return platform.leave(call, 'taxRates.create', orders.tax_rate_conflict(tax_rate));
+  end if;
+  return platform.leave(call, 'taxRates.create',
+    orders.tax_rate_json(tax_rate) || jsonb_build_object('version', tax_rate.version));
+end
+$function$;
+alter function orders.create_tax_rate(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.create_tax_rate(jsonb,jsonb) from public;
+grant execute on function orders.create_tax_rate(jsonb,jsonb) to fusion_worker;
 
 -- function: orders.created_json(orders.orders)
 -- src/db/orders/orders.sql
@@ -6533,12 +7192,24 @@ CREATE OR REPLACE FUNCTION orders.customer_json(c orders.customers)
  STABLE
 AS $function$
   select jsonb_build_object('id', c.id, 'email', c.email, 'name', c.name, 'phone', c.phone, 'addresses', c.addresses,
-    'group', c.customer_group, 'metadata', c.metadata, 'createdAt', platform.iso(c.created_at),
+    'group', c.customer_group, 'metadata', c.metadata, 'vatNumber', c.vat_number, 'vatStatus', c.vat_status, 'createdAt', platform.iso(c.created_at),
     'updatedAt', platform.iso(c.updated_at))
 $function$;
 alter function orders.customer_json(orders.customers) owner to fusion_orders;
 revoke all on function orders.customer_json(orders.customers) from public;
 grant execute on function orders.customer_json(orders.customers) to fusion_reader;
+
+-- function: orders.customer_json_for_caller(orders.customers)
+-- src/db/orders/customers.sql
+CREATE OR REPLACE FUNCTION orders.customer_json_for_caller(c orders.customers)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select orders.customer_json(c) || case when platform.shopper() is null then '{}' else '{"metadata": {}}'::jsonb end
+$function$;
+alter function orders.customer_json_for_caller(orders.customers) owner to fusion_orders;
+revoke all on function orders.customer_json_for_caller(orders.customers) from public;
 
 -- function: orders.customer_key(text,text)
 -- src/db/orders/terms.sql
@@ -6551,6 +7222,117 @@ AS $function$
 $function$;
 alter function orders.customer_key(text,text) owner to fusion_orders;
 revoke all on function orders.customer_key(text,text) from public;
+
+-- function: orders.customer_of_identity(jsonb,character varying)
+-- src/db/orders/sessions.sql
+CREATE OR REPLACE FUNCTION orders.customer_of_identity(identity jsonb, new_id character varying)
+ RETURNS character varying
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  bound_id varchar;
+begin
+  select c.id into bound_id from orders.customers c
+  where c.tenant_id = tenant and c.oidc_issuer = identity->>'issuer' and c.oidc_subject = identity->>'subject';
+  if found or identity->>'email' is null then
+    return bound_id;
+  end if;
+  insert into orders.customers (id, tenant_id, email, oidc_issuer, oidc_subject, created_at, updated_at)
+  values (new_id, tenant, identity->>'email', identity->>'issuer', identity->>'subject', platform.clock(),
+    platform.clock())
+  on conflict do nothing;
+  begin
+    update orders.customers c
+    set oidc_issuer = identity->>'issuer', oidc_subject = identity->>'subject',
+        version = platform.next_version(c.version), updated_at = platform.clock()
+    where c.tenant_id = tenant and c.email_key = lower(identity->>'email')
+      and c.oidc_issuer is distinct from identity->>'issuer';
+  exception when unique_violation then
+    null; -- the same person has just logged in with another e-mail, so the next statement finds that customer
+  end;
+  select c.id into bound_id from orders.customers c
+  where c.tenant_id = tenant and c.oidc_issuer = identity->>'issuer' and c.oidc_subject = identity->>'subject';
+  return bound_id;
+end
+$function$;
+alter function orders.customer_of_identity(jsonb,character varying) owner to fusion_orders;
+revoke all on function orders.customer_of_identity(jsonb,character varying) from public;
+
+-- function: orders.delete_discount(jsonb,jsonb)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.delete_discount(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'discounts:write', 'discounts.delete');
+  discount orders.discounts;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  discount := orders.lock_discount(input->>'id', input->'ifMatch');
+  update orders.discounts d
+  set deleted_at = platform.clock(), version = platform.next_version(d.version), updated_at = platform.clock()
+  where d.id = discount.id;
+  return platform.leave(call, 'discounts.delete', jsonb_build_object('id', discount.id));
+end
+$function$;
+alter function orders.delete_discount(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.delete_discount(jsonb,jsonb) from public;
+grant execute on function orders.delete_discount(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.delete_shipping_option(jsonb,jsonb)
+-- src/db/orders/shipping-options.sql
+CREATE OR REPLACE FUNCTION orders.delete_shipping_option(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'shipping:write', 'shippingOptions.delete');
+  option orders.shipping_options;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  option := orders.lock_shipping_option(input->>'id', input->'ifMatch');
+  delete from orders.shipping_options o where o.id = option.id;
+  return platform.leave(call, 'shippingOptions.delete', jsonb_build_object('id', option.id));
+end
+$function$;
+alter function orders.delete_shipping_option(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.delete_shipping_option(jsonb,jsonb) from public;
+grant execute on function orders.delete_shipping_option(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.delete_tax_rate(jsonb,jsonb)
+-- src/db/orders/tax-rates.sql
+CREATE OR REPLACE FUNCTION orders.delete_tax_rate(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'tax:write', 'taxRates.delete');
+  tax_rate orders.tax_rates;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  tax_rate := orders.lock_tax_rate(input->>'id', input->'ifMatch');
+  delete from orders.tax_rates r where r.id = tax_rate.id;
+  return platform.leave(call, 'taxRates.delete', jsonb_build_object('id', tax_rate.id));
+end
+$function$;
+alter function orders.delete_tax_rate(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.delete_tax_rate(jsonb,jsonb) from public;
+grant execute on function orders.delete_tax_rate(jsonb,jsonb) to fusion_worker;
 
 -- function: orders.details_json(orders.orders)
 -- src/db/orders/orders.sql
@@ -6569,6 +7351,79 @@ $function$;
 alter function orders.details_json(orders.orders) owner to fusion_orders;
 revoke all on function orders.details_json(orders.orders) from public;
 grant execute on function orders.details_json(orders.orders) to fusion_reader;
+
+-- function: orders.discount_faults(orders.discounts,jsonb)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.discount_faults(d orders.discounts, change jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('error', 'validation_failed', 'errors',
+    jsonb_agg(jsonb_build_object('pointer', f.pointer, 'detail', f.detail) order by f.pointer))
+  from (
+    values
+      ('/value', case
+        when d.type = 'free_shipping' then
+          case when d.value <> 0 then 'must be 0 or left out: free shipping has no value' end
+        when d.value is null then 'is required'
+        when d.type = 'percentage' and not (d.value > 0 and d.value <= 100) then 'must be above 0 and at most 100'
+        when d.type = 'amount' and d.value = 0 then 'must be above 0'
+        when d.type = 'amount' and not orders.fits_currency(d.value, d.currency)
+          then format('%s has no decimals: %s does not fit.', d.currency, trim_scale(d.value)) end),
+      ('/currency', case when d.currency is null and d.type = 'amount' then 'is required for an amount'
+        when d.currency is null and d.min_subtotal is not null then 'is required with minSubtotal' end),
+      ('/minSubtotal', case when not orders.fits_currency(d.min_subtotal, d.currency)
+        then format('%s has no decimals: %s does not fit.', d.currency, trim_scale(d.min_subtotal)) end),
+      ('/endsAt', case when d.ends_at <= d.starts_at then 'must be after startsAt' end)
+    union all
+    select format('/collections/%s', e.ord - 1), format('There is no collection with the id %s.', e.id)
+    from unnest(case when change ? 'collections' then d.collections end) with ordinality e(id, ord)
+    where not exists (select from catalog.collections c where c.id = e.id)
+  ) f(pointer, detail)
+  where f.detail is not null having count(*) > 0
+$function$;
+alter function orders.discount_faults(orders.discounts,jsonb) owner to fusion_orders;
+revoke all on function orders.discount_faults(orders.discounts,jsonb) from public;
+
+-- function: orders.discount_json(orders.discounts,integer)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.discount_json(d orders.discounts, used integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', d.id, 'code', d.code, 'name', d.name, 'type', d.type, 'value', d.value,
+    'currency', d.currency, 'startsAt', platform.iso(d.starts_at), 'endsAt', platform.iso(d.ends_at),
+    'usageLimit', d.usage_limit, 'used', case when d.usage_limit is not null then used end,
+    'perCustomerLimit', d.per_customer_limit, 'minSubtotal', d.min_subtotal, 'skus', to_jsonb(d.skus),
+    'collections', to_jsonb(d.collections), 'combinable', d.combinable, 'createdAt', platform.iso(d.created_at),
+    'updatedAt', platform.iso(d.updated_at))
+$function$;
+alter function orders.discount_json(orders.discounts,integer) owner to fusion_orders;
+revoke all on function orders.discount_json(orders.discounts,integer) from public;
+grant execute on function orders.discount_json(orders.discounts,integer) to fusion_reader;
+
+-- function: orders.discount_refusal(text,text,orders.discounts)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.discount_refusal(fault text, code text, d orders.discounts)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case fault
+    when 'unknown' then format('There is no discount with the code "%s".', code)
+    when 'not_started' then format('The discount "%s" has not started yet.', code)
+    when 'ended' then format('The discount "%s" has ended.', code)
+    when 'other_currency' then format('The discount "%s" is for orders in %s.', code, d.currency)
+    when 'subtotal_too_low' then format('The discount "%s" needs items for %s %s or more.', code,
+      round(d.min_subtotal, platform.currency_decimals(d.currency)), d.currency)
+    when 'no_item' then format('The discount "%s" applies to none of these items.', code)
+    when 'used_up' then format('The discount "%s" has been used up.', code)
+    when 'used_by_customer' then format('You have used the discount "%s" already.', code) end
+$function$;
+alter function orders.discount_refusal(text,text,orders.discounts) owner to fusion_orders;
+revoke all on function orders.discount_refusal(text,text,orders.discounts) from public;
 
 -- function: orders.due_carts(integer)
 -- src/db/orders/carts/expiry.sql
@@ -6604,6 +7459,20 @@ end
 $function$;
 alter function orders.due_carts(integer) owner to fusion_orders;
 revoke all on function orders.due_carts(integer) from public;
+
+-- function: orders.email_of(character varying)
+-- src/db/orders/campaign-places.sql
+CREATE OR REPLACE FUNCTION orders.email_of(customer_id character varying)
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select c.email from orders.customers c where c.id = email_of.customer_id
+$function$;
+alter function orders.email_of(character varying) owner to fusion_orders;
+revoke all on function orders.email_of(character varying) from public;
+grant execute on function orders.email_of(character varying) to fusion_group_commerce;
 
 -- function: orders.end_as_cancelled(orders.orders,text)
 -- src/db/orders/states.sql
@@ -6905,7 +7774,7 @@ AS $function$
 declare
   new_event_ids text[];
   ids text[];
-  failed_orders integer := 0;
+  failed_ids text[] := '{}';
   id text;
   traces jsonb;
 begin
@@ -6919,11 +7788,13 @@ begin
     from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
   foreach id in array ids loop
     perform platform.set_trace(traces->>id);
-    failed_orders := failed_orders + orders.fail_order(id, 'insufficient_inventory')::int;
+    if orders.fail_order(id, 'insufficient_inventory') then
+      failed_ids := failed_ids || id;
+    end if;
   end loop;
-  perform orders.return_uses(ids);
+  perform orders.return_uses(failed_ids);
   perform inventory.mark_orders_informed(ids);
-  return jsonb_build_object('failed', failed_orders);
+  return jsonb_build_object('failed', cardinality(failed_ids));
 end
 $function$;
 alter function orders.fail_short_orders(jsonb,jsonb) owner to fusion_orders;
@@ -6961,48 +7832,46 @@ AS $function$
   with wanted as (
     select upper(c.code) as key, min(c.code) as code, min(c.ord) as ord
     from unnest(codes) with ordinality c(code, ord) group by upper(c.code)
+  ), candidate as (
+    select a as discount, null as key from orders.discounts a
+    where a.tenant_id = (select platform.tenant()) and a.code is null and a.deleted_at is null
+    union all
+    select b.discount, w.key from wanted w
+    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each code
+      select c as discount from orders.discounts c
+      where c.tenant_id = (select platform.tenant()) and c.code_key = w.key and c.code is not null
+        and c.deleted_at is null limit 1
+    ) b
   ), found as (
-    select d.*, w.ord,
+    select c.discount as d, c.key, e.lines,
       case
-        when d.starts_at > platform.clock() then 'not_started'
-        when d.ends_at <= platform.clock() then 'ended'
-        when d.currency <> find_discounts.currency then 'other_currency'
-        when d.min_subtotal > find_discounts.subtotal then 'subtotal_too_low'
-        when (d.skus is not null or d.collections is not null) and e.lines is null then 'no_item'
-        when d.usage_limit <= (select c.used from orders.discount_counters c where c.discount_id = d.id) then 'used_up'
-        when d.per_customer_limit <= (select c.used from orders.discount_customers c
-          where c.discount_id = d.id and c.customer_key = find_discounts.customer_key) then 'used_by_customer'
-      end as fault, e.lines as line_ids
-    from (
-      select a.* from orders.discounts a
-      where a.tenant_id = (select platform.tenant()) and a.code is null and a.deleted_at is null
-      union all
-      select b.* from wanted w join orders.discounts b
-        on b.tenant_id = (select platform.tenant()) and b.code_key = w.key and b.deleted_at is null
-    ) d
-    left join wanted w on w.key = d.code_key
+        when (c.discount).starts_at > platform.clock() then 'not_started'
+        when (c.discount).ends_at <= platform.clock() then 'ended'
+        when (c.discount).currency <> find_discounts.currency then 'other_currency'
+        when (c.discount).min_subtotal > find_discounts.subtotal then 'subtotal_too_low'
+        when ((c.discount).skus is not null or (c.discount).collections is not null) and e.lines is null then 'no_item'
+        when (c.discount).usage_limit <= (select n.used from orders.discount_counters n
+          where n.discount_id = (c.discount).id) then 'used_up'
+        when (c.discount).per_customer_limit <= (select n.used from orders.discount_customers n
+          where n.discount_id = (c.discount).id and n.customer_key = find_discounts.customer_key) then 'used_by_customer'
+      end as fault
+    from candidate c
     left join lateral (
       select jsonb_agg(l->>'id') as lines from jsonb_array_elements(find_discounts.lines) l
-      where (d.skus is not null or d.collections is not null)
-        and (l->>'sku' = any(d.skus) or array(select jsonb_array_elements_text(l->'collections'))::varchar[] && d.collections)
-    ) e on true
+      where (c.discount).skus is not null and l->>'sku' = any((c.discount).skus)
+        or (c.discount).collections is not null
+          and array(select jsonb_array_elements_text(l->'collections'))::varchar[] && (c.discount).collections
+    ) e on (c.discount).skus is not null or (c.discount).collections is not null
   )
   select jsonb_build_object(
-    'discounts', coalesce((select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'code', f.code,
-        'name', f.name, 'type', f.type, 'value', f.value, 'combinable', f.combinable, 'lines', f.line_ids)) order by f.id)
+    'discounts', coalesce((select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', (f.d).id, 'code', (f.d).code,
+        'name', (f.d).name, 'type', (f.d).type, 'value', (f.d).value, 'combinable', (f.d).combinable,
+        'lines', f.lines)) order by (f.d).id)
       from found f where f.fault is null), '[]'),
     'invalid', coalesce((select jsonb_agg(jsonb_build_object('code', w.code, 'index', w.ord - 1,
-        'reason', coalesce(f.fault, 'unknown'), 'detail', case coalesce(f.fault, 'unknown')
-          when 'unknown' then format('There is no discount with the code "%s".', w.code)
-          when 'not_started' then format('The discount "%s" has not started yet.', w.code)
-          when 'ended' then format('The discount "%s" has ended.', w.code)
-          when 'other_currency' then format('The discount "%s" is for orders in %s.', w.code, f.currency)
-          when 'subtotal_too_low' then format('The discount "%s" needs items for %s %s or more.', w.code,
-            round(f.min_subtotal, platform.currency_decimals(f.currency)), f.currency)
-          when 'no_item' then format('The discount "%s" applies to none of these items.', w.code)
-          when 'used_up' then format('The discount "%s" has been used up.', w.code)
-          else format('You have used the discount "%s" already.', w.code) end) order by w.ord)
-      from wanted w left join found f on f.code_key = w.key where f.id is null or f.fault is not null), '[]'))
+        'reason', coalesce(f.fault, 'unknown'),
+        'detail', orders.discount_refusal(coalesce(f.fault, 'unknown'), w.code, f.d)) order by w.ord)
+      from wanted w left join found f on f.key = w.key where f.key is null or f.fault is not null), '[]'))
 $function$;
 alter function orders.find_discounts(text[],jsonb,text,numeric,text) owner to fusion_orders;
 revoke all on function orders.find_discounts(text[],jsonb,text,numeric,text) from public;
@@ -7037,11 +7906,16 @@ CREATE OR REPLACE FUNCTION orders.find_price(call jsonb, input jsonb)
 AS $function$
 declare
   api_key constant platform.api_keys := platform.identify(call, 'catalog:read');
+  buyer constant varchar := coalesce(platform.shopper()->>'customer', input->>'customerId');
   wanted varchar := input->>'currency';
   product catalog.products;
   lists catalog.price_lists[];
   answer jsonb;
 begin
+  if api_key.kind = 'session' and (input ? 'organizationId' or coalesce(input->>'customerId', buyer) <> buyer) then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'A customer session shows the prices of its own customer: leave out customerId and organizationId.'));
+  end if;
   if api_key.kind = 'publishable' and input ?| array['customerId', 'organizationId'] then
     perform platform.fail('forbidden', jsonb_build_object('reason',
       'A publishable key shows the prices for everyone: use a secret key, or leave out customerId and organizationId.'));
@@ -7051,7 +7925,7 @@ begin
     perform platform.fail('not_found', jsonb_build_object('reason', 'There is no such product for sale.'));
   end if;
   wanted := coalesce(wanted, product.currency);
-  lists := orders.lists_for(input->>'customerId', input->>'organizationId');
+  lists := orders.lists_for(buyer, input->>'organizationId');
   with tier as (
     select 1 as quantity
     union
@@ -7098,14 +7972,16 @@ AS $function$
   with best as (
     select c.category, r.id, r.name, r.rate
     from (select distinct coalesce(e, '') from unnest(categories) e) c(category)
+    cross join (select platform.tenant() || ' ' || (address->>'country') || ' ' as start,
+      substring(orders.region_code(address->>'state', address->>'country') from '^[A-Z0-9]{1,3}$') as region) k
     cross join lateral (
       select t.id, t.name, t.rate from orders.tax_rates t
-      where t.tenant_id = (select platform.tenant()) and t.country = address->>'country'
-        and (t.region is null or t.region = orders.region_of(address)) and (t.category is null or t.category = c.category)
-      order by t.region is not null desc, t.category is not null desc limit 1
+      where t.lookup_key = any(array[k.start || k.region || ' ' || c.category, k.start || k.region || ' ',
+        k.start || ' ' || c.category, k.start || ' '])
+      order by t.region is null, t.category is null limit 1
     ) r
   ), numbered as (
-    select b.*, dense_rank() over (order by b.id) - 1 as place from best b
+    select b.*, dense_rank() over (order by b.name, b.rate) - 1 as place from best b -- one sum for each rate
   )
   select jsonb_build_object(
     'rates', coalesce((select jsonb_agg(jsonb_build_object('name', n.name, 'rate', n.rate) order by n.place)
@@ -7136,6 +8012,60 @@ $function$;
 alter function orders.find_shipping_options(text,text,numeric,numeric) owner to fusion_orders;
 revoke all on function orders.find_shipping_options(text,text,numeric,numeric) from public;
 
+-- function: orders.find_vat_checks(jsonb,jsonb)
+-- src/db/orders/vat.sql
+CREATE OR REPLACE FUNCTION orders.find_vat_checks(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  unclaimed text[];
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  unclaimed := platform.find_unclaimed_events('orders',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  return (
+    select jsonb_build_object('checks', coalesce(jsonb_agg(jsonb_build_object('eventId', m->'eventId',
+      'customerId', m->'customerId', 'number', c.vat_number)), '[]'))
+    from jsonb_array_elements(input->'messages') m
+    cross join lateral (
+      select x.vat_number, x.vat_status from orders.customers x where x.id = m->>'customerId' limit 1
+    ) c
+    where m->>'eventId' = any(unclaimed) and c.vat_status = (select 'pending'));
+end
+$function$;
+alter function orders.find_vat_checks(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.find_vat_checks(jsonb,jsonb) from public;
+grant execute on function orders.find_vat_checks(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.first_units_worth(numeric,integer,integer,numeric)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.first_units_worth(total numeric, units integer, of_units integer, unit numeric)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select div(2 * (total / unit) * units + of_units, 2 * of_units::numeric) * unit
+$function$;
+alter function orders.first_units_worth(numeric,integer,integer,numeric) owner to fusion_orders;
+revoke all on function orders.first_units_worth(numeric,integer,integer,numeric) from public;
+
+-- function: orders.fits_currency(numeric,character varying)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.fits_currency(amount numeric, currency character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select scale(trim_scale(amount)) <= platform.currency_decimals(currency)
+$function$;
+alter function orders.fits_currency(numeric,character varying) owner to fusion_orders;
+revoke all on function orders.fits_currency(numeric,character varying) from public;
+
 -- function: orders.forget_customer_key(character varying)
 -- src/db/orders/erasure.sql
 CREATE OR REPLACE FUNCTION orders.forget_customer_key(old_key character varying)
@@ -7155,6 +8085,18 @@ $function$;
 alter function orders.forget_customer_key(character varying) owner to fusion_orders;
 revoke all on function orders.forget_customer_key(character varying) from public;
 
+-- function: orders.fraction(numeric,numeric,numeric,numeric)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.fraction(amount numeric, share numeric, whole numeric, unit numeric)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select div(2 * amount * share + whole * unit, 2 * whole * unit) * unit
+$function$;
+alter function orders.fraction(numeric,numeric,numeric,numeric) owner to fusion_orders;
+revoke all on function orders.fraction(numeric,numeric,numeric,numeric) from public;
+
 -- function: orders.frozen_amounts(orders.orders)
 -- src/db/orders/carts/pricing.sql
 CREATE OR REPLACE FUNCTION orders.frozen_amounts(o orders.orders)
@@ -7168,6 +8110,33 @@ AS $function$
 $function$;
 alter function orders.frozen_amounts(orders.orders) owner to fusion_orders;
 revoke all on function orders.frozen_amounts(orders.orders) from public;
+
+-- function: orders.fulfil(character varying,integer[],integer[])
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.fulfil(order_id character varying, wanted integer[], former integer[] DEFAULT NULL::integer[])
+ RETURNS integer[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  o orders.orders;
+  taken integer[];
+begin
+  select * into o from orders.orders x where x.id = order_id;
+  o.fulfilled_quantities := orders.add_unit_lists(o.fulfilled_quantities, array(select -u from unnest(former) u));
+  taken := coalesce(wanted, orders.units_left(o));
+  if exists (select from unnest(taken, orders.units_left(o)) u(asked, free) where asked > coalesce(free, 0)) then
+    return null;
+  end if;
+  update orders.orders x set fulfilled_quantities = orders.add_unit_lists(o.fulfilled_quantities, taken)
+  where x.id = order_id and (former is null and 0 < any (taken) or taken <> former);
+  return case when 0 < any (taken) then taken end;
+end
+$function$;
+alter function orders.fulfil(character varying,integer[],integer[]) owner to fusion_orders;
+revoke all on function orders.fulfil(character varying,integer[],integer[]) from public;
+grant execute on function orders.fulfil(character varying,integer[],integer[]) to fusion_shipping;
 
 -- function: orders.full_order_json(orders.orders,inventory.reservations)
 -- src/db/orders/orders.sql
@@ -7238,6 +8207,22 @@ $function$;
 alter function orders.is_in_eu(text) owner to fusion_orders;
 revoke all on function orders.is_in_eu(text) from public;
 
+-- function: orders.is_reverse_charge(text,jsonb,text,text)
+-- src/db/orders/terms.sql
+CREATE OR REPLACE FUNCTION orders.is_reverse_charge(seller text, address jsonb, number text, status text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select coalesce(status = 'valid' and orders.is_in_eu(seller) and address->>'country' <> seller
+    and case left(number, 2) when 'EL' then 'GR' else left(number, 2) end <> seller
+    and (orders.is_in_eu(address->>'country') or address->>'country' = 'GB'
+      and (coalesce(orders.region_code(address->>'state', 'GB') = 'NIR', false)
+        or coalesce(address->>'postalCode' ~* '^BT *[0-9]', false))), false)
+$function$;
+alter function orders.is_reverse_charge(text,jsonb,text,text) owner to fusion_orders;
+revoke all on function orders.is_reverse_charge(text,jsonb,text,text) from public;
+
 -- function: orders.items_error(jsonb)
 -- src/db/orders/carts/carts.sql
 CREATE OR REPLACE FUNCTION orders.items_error(items jsonb)
@@ -7261,13 +8246,31 @@ CREATE OR REPLACE FUNCTION orders.lines_agree(lines jsonb, subtotal numeric, dis
 AS $function$
   select coalesce(sum(l.subtotal) = lines_agree.subtotal and sum(l.discount) = lines_agree.discount
       and sum(l.tax) + shipping_tax = lines_agree.tax
-      and bool_and(l.subtotal >= l.discount and l.discount >= 0 and l.tax >= 0
-        and l.total = l.subtotal - l.discount + case when tax_included then 0 else l.tax end), false)
+      and bool_and(coalesce(l.subtotal >= l.discount and l.discount >= 0 and l.tax >= 0
+        and l.total = l.subtotal - l.discount + case when tax_included then 0 else l.tax end, false)), false)
     and coalesce((select sum((t->>'amount')::numeric) from jsonb_array_elements(tax_lines) t), 0) = lines_agree.tax
   from jsonb_to_recordset(lines) l(subtotal numeric, discount numeric, tax numeric, total numeric)
 $function$;
 alter function orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb) owner to fusion_orders;
 revoke all on function orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb) from public;
+
+-- function: orders.lines_of(orders.orders)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.lines_of(o orders.orders)
+ RETURNS TABLE(place integer, sku text, quantity integer, total numeric, refunded integer, refunded_amount numeric, restocked integer, returned integer, fulfilled integer)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select i.place::int, i.item->>'sku', (i.item->>'quantity')::int,
+    coalesce((o.lines->(i.place::int - 1)->>'total')::numeric,
+      (i.item->>'quantity')::numeric * (i.item->>'price')::numeric),
+    coalesce(o.refunded_quantities[i.place], 0), coalesce(o.refunded_amounts[i.place], 0), coalesce(o.restocked_quantities[i.place], 0),
+    coalesce(o.returned_quantities[i.place], 0), coalesce(o.fulfilled_quantities[i.place],
+      case when o.status in ('shipped', 'delivered') then (i.item->>'quantity')::int else 0 end)
+  from jsonb_array_elements(o.items) with ordinality i(item, place)
+$function$;
+alter function orders.lines_of(orders.orders) owner to fusion_orders;
+revoke all on function orders.lines_of(orders.orders) from public;
 
 -- function: orders.list_price(catalog.price_lists[],character varying,bigint,character varying)
 -- src/db/orders/prices.sql
@@ -7340,6 +8343,29 @@ $function$;
 alter function orders.lock_cart(jsonb) owner to fusion_orders;
 revoke all on function orders.lock_cart(jsonb) from public;
 
+-- function: orders.lock_discount(character varying,jsonb)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.lock_discount(discount_id character varying, versions jsonb)
+ RETURNS orders.discounts
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  discount orders.discounts;
+begin
+  select * into discount from orders.discounts d where d.id = discount_id for no key update;
+  if not found or discount.deleted_at is not null then
+    perform platform.fail('not_found');
+  end if;
+  if not versions @> to_jsonb(discount.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  return discount;
+end
+$function$;
+alter function orders.lock_discount(character varying,jsonb) owner to fusion_orders;
+revoke all on function orders.lock_discount(character varying,jsonb) from public;
+
 -- function: orders.lock_open_cart(jsonb)
 -- src/db/orders/carts/carts.sql
 CREATE OR REPLACE FUNCTION orders.lock_open_cart(input jsonb)
@@ -7397,6 +8423,52 @@ alter function orders.lock_orders(text[]) owner to fusion_orders;
 revoke all on function orders.lock_orders(text[]) from public;
 grant execute on function orders.lock_orders(text[]) to fusion_payments;
 
+-- function: orders.lock_shipping_option(character varying,jsonb)
+-- src/db/orders/shipping-options.sql
+CREATE OR REPLACE FUNCTION orders.lock_shipping_option(option_id character varying, versions jsonb)
+ RETURNS orders.shipping_options
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  option orders.shipping_options;
+begin
+  select * into option from orders.shipping_options o where o.id = option_id for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not versions @> to_jsonb(option.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  return option;
+end
+$function$;
+alter function orders.lock_shipping_option(character varying,jsonb) owner to fusion_orders;
+revoke all on function orders.lock_shipping_option(character varying,jsonb) from public;
+
+-- function: orders.lock_tax_rate(character varying,jsonb)
+-- src/db/orders/tax-rates.sql
+CREATE OR REPLACE FUNCTION orders.lock_tax_rate(rate_id character varying, versions jsonb)
+ RETURNS orders.tax_rates
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tax_rate orders.tax_rates;
+begin
+  select * into tax_rate from orders.tax_rates r where r.id = rate_id for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not versions @> to_jsonb(tax_rate.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  return tax_rate;
+end
+$function$;
+alter function orders.lock_tax_rate(character varying,jsonb) owner to fusion_orders;
+revoke all on function orders.lock_tax_rate(character varying,jsonb) from public;
+
 -- function: orders.lock_uses(text[])
 -- src/db/orders/discount-uses.sql
 CREATE OR REPLACE FUNCTION orders.lock_uses(order_ids text[])
@@ -7404,18 +8476,26 @@ CREATE OR REPLACE FUNCTION orders.lock_uses(order_ids text[])
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
 AS $function$
 declare
   uses orders.discount_uses[];
 begin
   uses := array(select u from orders.discount_uses u where u.order_id = any(order_ids));
-  if cardinality(uses) > 0 then
-    perform 1 from orders.discount_counters c
-      where c.discount_id = any(array(select u.discount_id from unnest(uses) u)) order by c.discount_id for update;
-    perform 1 from orders.discount_customers c
-      where (c.discount_id, c.customer_key) in (select u.discount_id, u.customer_key from unnest(uses) u)
-      order by c.discount_id, c.customer_key for update;
+  if cardinality(uses) = 0 then
+    return;
   end if;
+  perform 1 from orders.discounts d
+    where d.id = any(array(select u.discount_id from unnest(uses) u)) order by d.id for key share;
+  perform 1 from orders.discount_counters c
+    where c.discount_id = any(array(select u.discount_id from unnest(uses) u)) order by c.discount_id for no key update;
+  perform 1 from (select distinct u.discount_id, u.customer_key from unnest(uses) u order by 1, 2) u
+    cross join lateral (
+      select 1 from orders.discount_customers c
+      where c.discount_id = u.discount_id and c.customer_key = u.customer_key limit 1 for no key update
+    ) c;
 end
 $function$;
 alter function orders.lock_uses(text[]) owner to fusion_orders;
@@ -7450,43 +8530,24 @@ CREATE OR REPLACE FUNCTION orders.mark_refunded(order_id character varying, rest
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  previous_status varchar;
+  order_row orders.orders;
   has_label boolean;
 begin
-  select o.status into previous_status from orders.orders o where o.id = order_id;
-  -- A place in a campaign has a payment before it has an order: `previous_status` is null then.
-  if previous_status is null or previous_status not in ('confirmed', 'shipped', 'delivered') then
+  select * into order_row from orders.orders o where o.id = order_id;
+  -- A place in a campaign has a payment before it has an order.
+  if not found or order_row.status not in ('confirmed', 'shipped', 'delivered') then
     return '{}';
   end if;
   update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
   perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
   has_label := shipping.end_shipment(order_id);
-  return case when coalesce(restock, previous_status = 'confirmed' and not has_label)
-    then inventory.restock(order_id, 'refunded') else '{}' end;
+  return case when coalesce(restock, order_row.status = 'confirmed' and not has_label)
+    then orders.restock_rest(order_row, 'refunded') else '{}' end;
 end
 $function$;
 alter function orders.mark_refunded(character varying,boolean) owner to fusion_orders;
 revoke all on function orders.mark_refunded(character varying,boolean) from public;
 grant execute on function orders.mark_refunded(character varying,boolean) to fusion_payments;
-
--- function: orders.mark_shipped(character varying,character varying)
--- src/db/orders/states.sql
-CREATE OR REPLACE FUNCTION orders.mark_shipped(order_id character varying, reached character varying)
- RETURNS boolean
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  update orders.orders o set status = reached, updated_at = platform.clock()
-  where o.id = order_id
-    and (o.status = 'confirmed' or (o.status = 'shipped' and reached = 'delivered'));
-  return found;
-end
-$function$;
-alter function orders.mark_shipped(character varying,character varying) owner to fusion_orders;
-revoke all on function orders.mark_shipped(character varying,character varying) from public;
-grant execute on function orders.mark_shipped(character varying,character varying) to fusion_shipping;
 
 -- function: orders.may_reach_cart(orders.carts)
 -- src/db/orders/shoppers.sql
@@ -7500,6 +8561,18 @@ AS $function$
 $function$;
 alter function orders.may_reach_cart(orders.carts) owner to fusion_orders;
 revoke all on function orders.may_reach_cart(orders.carts) from public;
+
+-- function: orders.may_reach_customer(orders.customers)
+-- src/db/orders/customers.sql
+CREATE OR REPLACE FUNCTION orders.may_reach_customer(c orders.customers)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select platform.shopper() is null or coalesce(c.id = platform.shopper()->>'customer', false)
+$function$;
+alter function orders.may_reach_customer(orders.customers) owner to fusion_orders;
+revoke all on function orders.may_reach_customer(orders.customers) from public;
 
 -- function: orders.may_reach_order(orders.orders)
 -- src/db/orders/shoppers.sql
@@ -7515,6 +8588,20 @@ $function$;
 alter function orders.may_reach_order(orders.orders) owner to fusion_orders;
 revoke all on function orders.may_reach_order(orders.orders) from public;
 grant execute on function orders.may_reach_order(orders.orders) to fusion_payments;
+
+-- function: orders.may_reach_order_id(character varying)
+-- src/db/orders/shoppers.sql
+CREATE OR REPLACE FUNCTION orders.may_reach_order_id(order_id character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce((select orders.may_reach_order(o) from orders.orders o where o.id = may_reach_order_id.order_id), false)
+$function$;
+alter function orders.may_reach_order_id(character varying) owner to fusion_orders;
+revoke all on function orders.may_reach_order_id(character varying) from public;
+grant execute on function orders.may_reach_order_id(character varying) to fusion_payments, fusion_shipping;
 
 -- function: orders.merge_items(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
@@ -7583,21 +8670,29 @@ revoke all on function orders.payment_of(character varying) from public;
 grant execute on function orders.payment_of(character varying) to fusion_reader;
 
 -- function: orders.place_campaign_order(jsonb)
--- src/db/orders/orders.sql
+-- src/db/orders/campaign-places.sql
 CREATE OR REPLACE FUNCTION orders.place_campaign_order(input jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  amounts constant jsonb := nullif(input->'amounts', 'null');
 begin
   with new_order as (
     insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
-      created_at, updated_at)
+      billing_address, email, metadata, subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included,
+      tax_lines, discounts, shipping_option, lines, created_at, updated_at)
     values (input->>'id', input->>'customerId',
       jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
-      (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
-      nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
+      coalesce((amounts->>'total')::numeric, (input->>'price')::numeric), input->>'currency', 'created',
+      platform.tenant(), input->>'campaignId', nullif(input->'shippingAddress', 'null'),
+      nullif(input->'billingAddress', 'null'), input->>'email', nullif(input->'metadata', 'null'),
+      (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric, (amounts->>'shipping')::numeric,
+      (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric, (amounts->>'taxIncluded')::boolean,
+      amounts->'taxLines', case when amounts is not null then '[]'::jsonb end,
+      nullif(amounts->'shippingOption', 'null'), amounts->'lines', platform.clock(), platform.clock())
     returning *
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -7947,6 +9042,19 @@ $function$;
 alter function orders.purge_carts_step(text[],jsonb) owner to fusion_orders;
 revoke all on function orders.purge_carts_step(text[],jsonb) from public;
 
+-- function: orders.quantities_of(jsonb)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.quantities_of(items jsonb)
+ RETURNS integer[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array(select (i.item->>'quantity')::int from jsonb_array_elements(items) with ordinality i(item, place)
+    order by i.place)
+$function$;
+alter function orders.quantities_of(jsonb) owner to fusion_orders;
+revoke all on function orders.quantities_of(jsonb) from public;
+
 -- function: orders.read_cart(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
 CREATE OR REPLACE FUNCTION orders.read_cart(call jsonb, input jsonb)
@@ -7981,14 +9089,328 @@ CREATE OR REPLACE FUNCTION orders.read_order(order_id character varying)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o
+  select orders.order_json(o, orders.hold_json(r), p, s.latest) || jsonb_build_object('shipments', s.every)
+    || coalesce(f, '{}')
+  from orders.orders o
   left join inventory.reservations r on r.order_id = o.id
   left join lateral orders.payment_of(o.id) p on true
-  left join lateral orders.shipment_of(o.id) s on true
+  left join lateral orders.shipments_of(o.id) s on true
+  left join lateral orders.refunds_of(o.id) f on true
   where o.id = read_order.order_id
 $function$;
 alter function orders.read_order(character varying) owner to fusion_orders;
 revoke all on function orders.read_order(character varying) from public;
+
+-- function: orders.receive_return(jsonb,jsonb)
+-- src/db/orders/returns.sql
+CREATE OR REPLACE FUNCTION orders.receive_return(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'payments:write', 'orders.receive_return');
+  order_row orders.orders;
+  of_return orders.returns;
+  failed payments.refunds;
+  fault jsonb;
+  came jsonb;
+  amounts jsonb;
+  recorded jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into of_return from orders.returns r where r.id = input->>'id';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  select * into order_row from orders.orders o where o.id = of_return.order_id for update;
+  select * into of_return from orders.returns r where r.id = of_return.id; -- it changes only under the order's lock
+  select * into failed from payments.refunds f where f.id = of_return.refund_id and f.status = 'failed';
+  if of_return.status <> 'requested' and (failed.id is null or input ? 'items') then
+    return platform.leave(call, 'orders.receive_return', jsonb_build_object('error', 'conflict', 'detail',
+      case of_return.status when 'cancelled' then 'The return was cancelled.' else 'The return was received already.' end));
+  end if;
+  if failed.id is not null then
+    recorded := payments.refund_units(order_row.id, jsonb_build_object('refundId', input->'refundId',
+      'reason', failed.reason, 'amount', failed.amount, 'items', failed.items, 'shipping', failed.shipping));
+    if recorded ? 'error' then
+      return platform.leave(call, 'orders.receive_return', recorded);
+    end if;
+    update orders.returns r set refund_id = input->>'refundId', updated_at = platform.clock()
+    where r.id = of_return.id returning * into of_return;
+    return platform.leave(call, 'orders.receive_return',
+      orders.return_json(of_return, recorded) || jsonb_build_object('freed', '[]'::jsonb));
+  end if;
+  select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/quantity', i.place - 1),
+      'detail', format('At most %s of this line were requested.', coalesce(l.item->>'quantity', '0')))
+    order by i.place) filter (where (i.item->>'quantity')::int > coalesce((l.item->>'quantity')::int, 0))
+  into fault
+  from jsonb_array_elements(coalesce(input->'items', '[]')) with ordinality i(item, place)
+  left join jsonb_array_elements(of_return.items) l(item) on l.item->>'lineId' = i.item->>'lineId';
+  if fault is not null then
+    return platform.leave(call, 'orders.receive_return', jsonb_build_object('error', 'validation_failed', 'errors', fault));
+  end if;
+  came := (
+    select jsonb_agg(l.item || jsonb_build_object('received', case when input ? 'items'
+        then coalesce((i.item->>'quantity')::int, 0) else (l.item->>'quantity')::int end,
+      'restock', coalesce(i.item->'restock', l.item->'restock')) order by l.place)
+    from jsonb_array_elements(of_return.items) with ordinality l(item, place)
+    left join jsonb_array_elements(coalesce(input->'items', '[]')) i(item) on i.item->>'lineId' = l.item->>'lineId');
+  amounts := orders.refund_amounts(order_row, jsonb_build_object('shipping', of_return.shipping, 'items', (
+      select jsonb_agg(jsonb_build_object('lineId', i->'lineId', 'quantity', i->'received') order by place)
+      from jsonb_array_elements(came) with ordinality e(i, place) where (i->>'received')::int > 0)),
+    orders.units_in_returns(order_row, of_return.id));
+  if not amounts ? 'error' then
+    amounts := amounts || jsonb_build_object('items', (
+      select jsonb_agg(a || jsonb_build_object('restocked', case when (i->>'restock')::boolean then i->'received' else '0' end))
+      from jsonb_array_elements(amounts->'items') a join jsonb_array_elements(came) i on i->>'lineId' = a->>'lineId'))
+      || case when (input->>'refund')::boolean is false then '{"amount": 0, "shipping": 0}' else '{}' end::jsonb;
+    recorded := orders.record_refund(order_row, amounts, jsonb_build_object('refundId', input->'refundId',
+      'reason', coalesce(of_return.reason, 'returned'), 'returned', true));
+  end if;
+  if coalesce(recorded, amounts) ? 'error' then
+    return platform.leave(call, 'orders.receive_return', coalesce(recorded, amounts));
+  end if;
+  update orders.returns r
+  set status = 'received', items = came, received_at = platform.clock(), updated_at = platform.clock(),
+      refund_id = recorded->'refund'->>'id'
+  where r.id = of_return.id returning * into of_return;
+  perform platform.emit('return.received', order_row.id, orders.return_event(of_return, (
+    select jsonb_agg(jsonb_build_object('lineId', i->'lineId', 'quantity', i->'received', 'restock', i->'restock'))
+    from jsonb_array_elements(came) i where (i->>'received')::int > 0)), false);
+  return platform.leave(call, 'orders.receive_return', orders.return_json(of_return, nullif(recorded->'refund', 'null'))
+    || jsonb_build_object('freed', recorded->'skus'));
+end
+$function$;
+alter function orders.receive_return(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.receive_return(jsonb,jsonb) from public;
+grant execute on function orders.receive_return(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.record_refund(orders.orders,jsonb,jsonb)
+-- src/db/orders/refunds.sql
+CREATE OR REPLACE FUNCTION orders.record_refund(o orders.orders, amounts jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  refunded_items constant jsonb := amounts->'items';
+  line_count constant integer := jsonb_array_length(o.items);
+  refund jsonb;
+  back record;
+begin
+  if (amounts->>'amount')::numeric > 0 then
+    refund := payments.refund_units(o.id, amounts || input);
+    if refund ? 'error' then
+      return refund;
+    end if;
+  end if;
+  if refunded_items <> '[]' then
+    update orders.orders x
+    set refunded_quantities = orders.add_units(x.refunded_quantities, line_count, refunded_items, 'quantity', 1),
+        refunded_amounts = orders.add_amounts(x.refunded_amounts, line_count, refunded_items, 1),
+        restocked_quantities = orders.add_units(x.restocked_quantities, line_count, refunded_items, 'restocked', 1),
+        returned_quantities = case when (input->>'returned')::boolean
+          then orders.add_units(x.returned_quantities, line_count, refunded_items, 'quantity', 1) else x.returned_quantities end,
+        updated_at = platform.clock()
+    where x.id = o.id;
+  end if;
+  if (amounts->>'shipping')::numeric > 0 then
+    update orders.orders x
+    set shipping_refunded = coalesce(x.shipping_refunded, 0) + (amounts->>'shipping')::numeric,
+        updated_at = platform.clock()
+    where x.id = o.id;
+  end if;
+  select * into back from orders.units_by_sku(o, refunded_items, 'restocked');
+  return jsonb_build_object('refund', refund, 'skus', to_jsonb(inventory.restock_units(o.id, back.skus, back.units)));
+end
+$function$;
+alter function orders.record_refund(orders.orders,jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.record_refund(orders.orders,jsonb,jsonb) from public;
+
+-- function: orders.record_vat_checks(jsonb,jsonb)
+-- src/db/orders/vat.sql
+CREATE OR REPLACE FUNCTION orders.record_vat_checks(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  claimed text[];
+  recorded jsonb;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform from orders.customers c
+  where c.id = any(array(select r->>'customerId' from jsonb_array_elements(input->'results') r)) order by c.id for update;
+  claimed := platform.claim_new_events('orders',
+    array(select r->>'eventId' from jsonb_array_elements(input->'results') r));
+  with decided as (
+    update orders.customers c
+    set vat_status = case when (r->>'valid')::boolean then 'valid' else 'invalid' end, vat_checked_at = platform.clock(),
+        updated_at = platform.clock()
+    from jsonb_array_elements(input->'results') r
+    where c.id = r->>'customerId' and r->>'eventId' = any(claimed)
+      and c.vat_status = (select 'pending') and c.vat_number = r->>'number'
+    returning r->'eventId' as event_id
+  )
+  select coalesce(jsonb_agg(d.event_id), '[]') into recorded from decided d;
+  return jsonb_build_object('recorded', recorded);
+end
+$function$;
+alter function orders.record_vat_checks(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.record_vat_checks(jsonb,jsonb) from public;
+grant execute on function orders.record_vat_checks(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.refund_amounts(orders.orders,jsonb,integer[])
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.refund_amounts(o orders.orders, input jsonb, reserved integer[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  unit constant numeric := case platform.currency_decimals(o.currency) when 0 then 1 else 0.01 end;
+  shipping_left constant numeric := orders.refundable_shipping(o);
+  shipping constant numeric := case jsonb_typeof(input->'shipping') when 'number' then (input->>'shipping')::numeric
+    when 'boolean' then case when (input->>'shipping')::boolean then shipping_left else 0 end else 0 end;
+  unknown jsonb;
+  exceeding jsonb;
+  items jsonb;
+  amount numeric;
+begin
+  with wanted as (
+    select w.ord - 1 as at, w.item->>'lineId' as line_id, (w.item->>'quantity')::int as units
+    from jsonb_array_elements(coalesce(input->'items', '[]')) with ordinality w(item, ord)
+  ), priced as (
+    select w.*, l.place, l.quantity - l.refunded - coalesce(reserved[l.place], 0) as units_left,
+      coalesce(reserved[l.place], 0) as in_returns,
+      greatest(0, orders.first_units_worth(l.total, l.refunded + w.units, l.quantity, unit) - l.refunded_amount) as worth
+    from wanted w left join orders.lines_of(o) l on l.place::text = w.line_id
+  )
+  select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/lineId', p.at), 'detail', 'The order has no such line.')
+      order by p.at) filter (where p.place is null),
+    jsonb_agg(jsonb_build_object('pointer', format('/items/%s/quantity', p.at), 'detail', concat(
+      format('At most %s of this line can still be refunded.', p.units_left), case when p.in_returns > 0
+        then format(' %s more are in an open return.', p.in_returns) end)) order by p.at)
+      filter (where p.units > p.units_left),
+    coalesce(jsonb_agg(jsonb_build_object('lineId', p.line_id, 'quantity', p.units, 'amount', p.worth) order by p.at), '[]'),
+    coalesce(sum(p.worth), 0) + shipping
+  into unknown, exceeding, items, amount from priced p;
+  if shipping > shipping_left then
+    exceeding := coalesce(exceeding, '[]') || jsonb_build_object('pointer', '/shipping', 'detail',
+      format('At most %s %s of the shipping can still be refunded.', shipping_left, o.currency));
+  end if;
+  if scale(trim_scale(shipping)) > 0 and unit = 1 then
+    unknown := coalesce(unknown, '[]') || jsonb_build_object('pointer', '/shipping', 'detail',
+      format('%s has no decimals.', o.currency));
+  end if;
+  if unknown is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors', unknown);
+  elsif exceeding is not null then
+    return jsonb_build_object('error', 'refund_exceeds_payment', 'detail', exceeding->0->>'detail', 'errors', exceeding);
+  end if;
+  return jsonb_build_object('items', items, 'shipping', shipping, 'amount', amount);
+end
+$function$;
+alter function orders.refund_amounts(orders.orders,jsonb,integer[]) owner to fusion_orders;
+revoke all on function orders.refund_amounts(orders.orders,jsonb,integer[]) from public;
+
+-- function: orders.refund_of_return(orders.returns)
+-- src/db/orders/returns.sql
+CREATE OR REPLACE FUNCTION orders.refund_of_return(r orders.returns)
+ RETURNS SETOF jsonb
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+  select payments.refund_json(f) from payments.refunds f where f.id = r.refund_id
+$function$;
+alter function orders.refund_of_return(orders.returns) owner to fusion_orders;
+revoke all on function orders.refund_of_return(orders.returns) from public;
+grant execute on function orders.refund_of_return(orders.returns) to fusion_reader;
+
+-- function: orders.refund_order(jsonb,jsonb)
+-- src/db/orders/refunds.sql
+CREATE OR REPLACE FUNCTION orders.refund_order(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'payments:write', 'orders.refund');
+  order_row orders.orders;
+  amounts jsonb;
+  restocks boolean;
+  recorded jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into order_row from orders.orders o where o.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if order_row.status not in ('confirmed', 'shipped', 'delivered') or order_row.total = 0 then
+    return platform.leave(call, 'orders.refund', jsonb_build_object('error', 'refund_exceeds_payment', 'detail',
+      case when order_row.total = 0 then 'Nothing was paid for this order. Cancel it instead.'
+        when order_row.status = 'created' then 'The order is not paid yet. Cancel it instead.'
+        else format('The order is %s: all of its money was or will be refunded.', order_row.status) end));
+  end if;
+  amounts := orders.refund_amounts(order_row, input, orders.units_in_returns(order_row, null));
+  if amounts ? 'error' then
+    return platform.leave(call, 'orders.refund', amounts);
+  elsif (amounts->>'amount')::numeric = 0 then
+    return platform.leave(call, 'orders.refund', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/items', 'detail', 'Nothing was paid for these units.'))));
+  end if;
+  restocks := coalesce((input->>'restock')::boolean, order_row.status = 'confirmed'
+    and not exists (select from shipping.shipments s where s.order_id = order_row.id));
+  recorded := orders.record_refund(order_row, amounts || jsonb_build_object('items', (
+      select coalesce(jsonb_agg(i || jsonb_build_object('restocked', case when restocks then i->'quantity' else '0' end)), '[]')
+      from jsonb_array_elements(amounts->'items') i)),
+    jsonb_build_object('refundId', input->'refundId', 'reason', input->'reason', 'returned', false));
+  return platform.leave(call, 'orders.refund', case when recorded ? 'error' then recorded
+    else recorded->'refund' || jsonb_build_object('freed', recorded->'skus') end);
+end
+$function$;
+alter function orders.refund_order(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.refund_order(jsonb,jsonb) from public;
+grant execute on function orders.refund_order(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.refundable_shipping(orders.orders)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.refundable_shipping(o orders.orders)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(o.shipping_total + case when o.tax_included then 0 else o.shipping_tax end, 0)
+    - coalesce(o.shipping_refunded, 0)
+$function$;
+alter function orders.refundable_shipping(orders.orders) owner to fusion_orders;
+revoke all on function orders.refundable_shipping(orders.orders) from public;
+
+-- function: orders.refunds_of(character varying)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.refunds_of(order_id character varying)
+ RETURNS SETOF jsonb
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+  select jsonb_build_object('refunds', jsonb_agg(payments.refund_json(r) order by r.id))
+  from payments.payments p join payments.refunds r on r.payment_id = p.payment_id
+  where p.order_id = refunds_of.order_id having count(*) > 0
+$function$;
+alter function orders.refunds_of(character varying) owner to fusion_orders;
+revoke all on function orders.refunds_of(character varying) from public;
+grant execute on function orders.refunds_of(character varying) to fusion_reader;
 
 -- function: orders.refuse_checkout(jsonb)
 -- src/db/orders/carts/checkout.sql
@@ -8002,17 +9424,31 @@ $function$;
 alter function orders.refuse_checkout(jsonb) owner to fusion_orders;
 revoke all on function orders.refuse_checkout(jsonb) from public;
 
--- function: orders.region_of(jsonb)
+-- function: orders.region_code(text,text)
 -- src/db/orders/terms.sql
-CREATE OR REPLACE FUNCTION orders.region_of(address jsonb)
+CREATE OR REPLACE FUNCTION orders.region_code(region text, country text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
 AS $function$
-  select upper(regexp_replace(address->>'state', '^' || (address->>'country') || '-', '', 'i'))
+  select upper(regexp_replace(region, '^' || country || '-', '', 'i'))
 $function$;
-alter function orders.region_of(jsonb) owner to fusion_orders;
-revoke all on function orders.region_of(jsonb) from public;
+alter function orders.region_code(text,text) owner to fusion_orders;
+revoke all on function orders.region_code(text,text) from public;
+
+-- function: orders.region_fault(text,text)
+-- src/db/orders/tax-rates.sql
+CREATE OR REPLACE FUNCTION orders.region_fault(region text, country text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when region like '%-%' then jsonb_build_object('error', 'validation_failed', 'errors',
+    jsonb_build_array(jsonb_build_object('pointer', '/region',
+      'detail', format('is not a region of %s: give its code in ISO 3166-2, with or without "%s-"', country, country)))) end
+$function$;
+alter function orders.region_fault(text,text) owner to fusion_orders;
+revoke all on function orders.region_fault(text,text) from public;
 
 -- function: orders.reopen_after_failed_refund(character varying)
 -- src/db/orders/states.sql
@@ -8035,7 +9471,10 @@ begin
   perform orders.lock_uses(array[order_id::text]);
   is_committed := coalesce((
     select r.status = 'committed' from inventory.reservations r where r.order_id = order_row.id), false);
-  if not is_committed and (order_row.campaign_id is not null or not inventory.commit(order_row.id)) then
+  if not is_committed and (order_row.campaign_id is not null or not (
+    select inventory.recommit(order_row.id, b.skus, b.units) from orders.units_by_sku(order_row,
+      (select jsonb_agg(jsonb_build_object('lineId', l.place, 'back', l.restocked)) from orders.lines_of(order_row) l),
+      'back') b)) then
     update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
       place_open = x.campaign_id is not null
     where x.id = order_row.id;
@@ -8044,10 +9483,7 @@ begin
     perform orders.return_uses(array[order_row.id::text]);
     return '{}';
   end if;
-  restored_status := coalesce((
-    select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
-    from shipping.shipments s where s.order_id = order_row.id and s.status in ('in_transit', 'delivered')
-    order by s.status limit 1), 'confirmed'); -- `delivered` sorts before `in_transit`
+  restored_status := orders.shipping_status(order_row);
   update orders.orders x set status = restored_status, updated_at = platform.clock() where x.id = order_row.id;
   perform platform.emit('order.refund.failed', order_row.id,
     jsonb_build_object('orderId', order_row.id, 'status', restored_status), false);
@@ -8096,6 +9532,132 @@ alter function orders.reopen_cart(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.reopen_cart(jsonb,jsonb) from public;
 grant execute on function orders.reopen_cart(jsonb,jsonb) to fusion_worker;
 
+-- function: orders.request_lost_vat_checks(jsonb,jsonb)
+-- src/db/orders/vat.sql
+CREATE OR REPLACE FUNCTION orders.request_lost_vat_checks(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  excluded_ids text[];
+  lost record;
+  result jsonb;
+  requested integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  excluded_ids := platform.keys_set_aside('check-vat');
+  for lost in
+    select d.tenant_id, array_agg(d.id::text order by d.id) as customers from (
+      select w.tenant_id, w.id
+      from platform.tenants_with_rows('orders.customers', 'vat_status = ''pending''') t(id)
+      cross join lateral ( -- of each tenant in turn
+        select c.tenant_id, c.id, c.vat_requested_at, row_number() over (order by c.vat_requested_at) as turn
+        from orders.customers c
+        where c.tenant_id = t.id and c.vat_status = 'pending'
+          and c.vat_requested_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
+          and c.id <> all(excluded_ids)
+        order by c.vat_requested_at limit (input->>'limit')::int
+      ) w
+      order by w.turn, w.vat_requested_at limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for result in select jsonb_array_elements(
+      platform.process_rows('check-vat', 'orders.request_vat_checks_step', lost.tenant_id, lost.customers, input))
+    loop
+      requested := requested + (result->>'requested')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('requested', requested);
+end
+$function$;
+alter function orders.request_lost_vat_checks(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.request_lost_vat_checks(jsonb,jsonb) from public;
+grant execute on function orders.request_lost_vat_checks(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.request_return(jsonb,jsonb)
+-- src/db/orders/returns.sql
+CREATE OR REPLACE FUNCTION orders.request_return(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.return');
+  order_row orders.orders;
+  amounts jsonb;
+  made orders.returns;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into order_row from orders.orders o where o.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if order_row.status not in ('confirmed', 'shipped', 'delivered') then
+    return platform.leave(call, 'orders.return', jsonb_build_object('error', 'conflict', 'detail', format(
+      'The order is %s. Only units of a confirmed, shipped or delivered order can be returned.', order_row.status)));
+  end if;
+  amounts := orders.refund_amounts(order_row, input, orders.units_in_returns(order_row, null));
+  if amounts ? 'error' then
+    return platform.leave(call, 'orders.return', amounts);
+  end if;
+  insert into orders.returns (id, tenant_id, order_id, status, items, reason, shipping, created_at, updated_at)
+  values (input->>'returnId', order_row.tenant_id, order_row.id, 'requested', (
+      select jsonb_agg(jsonb_build_object('lineId', i->'lineId', 'quantity', i->'quantity',
+        'restock', coalesce(i->'restock', 'true'), 'received', null) order by place)
+      from jsonb_array_elements(input->'items') with ordinality e(i, place)),
+    input->>'reason', nullif(input->'shipping', 'null'), platform.clock(), platform.clock())
+  returning * into made;
+  perform platform.emit('return.requested', order_row.id, orders.return_event(made, (
+    select jsonb_agg(i - 'received' - 'restock') from jsonb_array_elements(made.items) i)), false);
+  return platform.leave(call, 'orders.return', orders.return_json(made, null));
+end
+$function$;
+alter function orders.request_return(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.request_return(jsonb,jsonb) from public;
+grant execute on function orders.request_return(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.request_vat_check(orders.customers)
+-- src/db/orders/customers.sql
+CREATE OR REPLACE FUNCTION orders.request_vat_check(c orders.customers)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select platform.emit('customer.vat.requested', c.id, jsonb_build_object('customerId', c.id), true)
+$function$;
+alter function orders.request_vat_check(orders.customers) owner to fusion_orders;
+revoke all on function orders.request_vat_check(orders.customers) from public;
+
+-- function: orders.request_vat_checks_step(text[],jsonb)
+-- src/db/orders/vat.sql
+CREATE OR REPLACE FUNCTION orders.request_vat_checks_step(customer_ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  customer text;
+  requested integer := 0;
+begin
+  foreach customer in array customer_ids loop
+    update orders.customers c set vat_requested_at = platform.clock()
+    where c.id = customer and c.vat_status = (select 'pending')
+      and c.vat_requested_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+    if found then
+      perform platform.emit('customer.vat.requested', customer, jsonb_build_object('customerId', customer), true);
+      requested := requested + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('requested', requested);
+end
+$function$;
+alter function orders.request_vat_checks_step(text[],jsonb) owner to fusion_orders;
+revoke all on function orders.request_vat_checks_step(text[],jsonb) from public;
+
 -- function: orders.require_open(orders.carts,character varying)
 -- src/db/orders/carts/carts.sql
 CREATE OR REPLACE FUNCTION orders.require_open(cart orders.carts, order_status character varying)
@@ -8115,6 +9677,20 @@ $function$;
 alter function orders.require_open(orders.carts,character varying) owner to fusion_orders;
 revoke all on function orders.require_open(orders.carts,character varying) from public;
 
+-- function: orders.restock_rest(orders.orders,text)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.restock_rest(o orders.orders, reason text)
+ RETURNS text[]
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select inventory.restock_rest(o.id, reason, k.skus, k.units)
+  from orders.units_by_sku(o, (select jsonb_agg(jsonb_build_object('lineId', l.place, 'kept', l.refunded - l.restocked))
+    from orders.lines_of(o) l), 'kept') k
+$function$;
+alter function orders.restock_rest(orders.orders,text) owner to fusion_orders;
+revoke all on function orders.restock_rest(orders.orders,text) from public;
+
 -- function: orders.retake_uses(character varying)
 -- src/db/orders/discount-uses.sql
 CREATE OR REPLACE FUNCTION orders.retake_uses(order_id character varying)
@@ -8123,17 +9699,52 @@ CREATE OR REPLACE FUNCTION orders.retake_uses(order_id character varying)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  update orders.discount_uses u set is_taken = true where u.order_id = retake_uses.order_id and not u.is_taken;
-  if found and orders.count_uses(order_id) is not null then
-    raise exception using errcode = 'check_violation', message = 'a discount has no use left';
+  if not exists (select from orders.discount_uses u where u.order_id = retake_uses.order_id and not u.is_taken) then
+    return true;
   end if;
+  perform orders.lock_uses(array[order_id::text]);
+  if exists (
+    select from orders.discount_uses u join orders.discounts d on d.id = u.discount_id
+    left join orders.discount_counters c on c.discount_id = u.discount_id
+    left join orders.discount_customers p on p.discount_id = u.discount_id and p.customer_key = u.customer_key
+    where u.order_id = retake_uses.order_id and (c.used >= d.usage_limit or p.used >= d.per_customer_limit)) then
+    return false;
+  end if;
+  update orders.discount_uses u set is_taken = true where u.order_id = retake_uses.order_id;
+  perform orders.count_taken_uses(order_id);
   return true;
-exception when check_violation then -- undoes what this block has counted
-  return false;
 end
 $function$;
 alter function orders.retake_uses(character varying) owner to fusion_orders;
 revoke all on function orders.retake_uses(character varying) from public;
+
+-- function: orders.return_event(orders.returns,jsonb)
+-- src/db/orders/returns.sql
+CREATE OR REPLACE FUNCTION orders.return_event(r orders.returns, items jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_strip_nulls(jsonb_build_object('orderId', r.order_id, 'returnId', r.id, 'refundId', r.refund_id, 'items', items))
+$function$;
+alter function orders.return_event(orders.returns,jsonb) owner to fusion_orders;
+revoke all on function orders.return_event(orders.returns,jsonb) from public;
+
+-- function: orders.return_json(orders.returns,jsonb)
+-- src/db/orders/returns.sql
+CREATE OR REPLACE FUNCTION orders.return_json(r orders.returns, refund jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', r.id, 'orderId', r.order_id, 'status', case when r.status = 'received'
+      and (r.refund_id is null or refund->>'status' = 'succeeded') then 'refunded' else r.status end,
+    'items', r.items, 'reason', r.reason, 'refund', refund, 'createdAt', platform.iso(r.created_at),
+    'receivedAt', platform.iso(r.received_at), 'updatedAt', platform.iso(r.updated_at))
+$function$;
+alter function orders.return_json(orders.returns,jsonb) owner to fusion_orders;
+revoke all on function orders.return_json(orders.returns,jsonb) from public;
+grant execute on function orders.return_json(orders.returns,jsonb) to fusion_reader;
 
 -- function: orders.return_uses(text[])
 -- src/db/orders/discount-uses.sql
@@ -8141,22 +9752,25 @@ CREATE OR REPLACE FUNCTION orders.return_uses(order_ids text[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
 AS $function$
-declare
-  uses orders.discount_uses[];
 begin
-  uses := array(select u from orders.discount_uses u where u.order_id = any(order_ids) and u.is_taken);
-  if cardinality(uses) = 0 then
+  if not exists (select from orders.discount_uses u where u.order_id = any(order_ids) and u.is_taken) then
     return;
   end if;
   perform orders.lock_uses(order_ids);
-  update orders.discount_uses u set is_taken = false where u.order_id = any(order_ids) and u.is_taken;
-  update orders.discount_counters c set used = c.used - n.n
-  from (select u.discount_id, count(*)::int as n from unnest(uses) u group by 1) n
-  where c.discount_id = n.discount_id and c.used >= n.n;
+  with returned as (
+    update orders.discount_uses u set is_taken = false where u.order_id = any(order_ids) and u.is_taken
+    returning u.discount_id, u.customer_key
+  ), counters as (
+    update orders.discount_counters c set used = c.used - n.n
+    from (select r.discount_id, count(*)::int as n from returned r group by 1) n where c.discount_id = n.discount_id
+  )
   update orders.discount_customers c set used = c.used - n.n
-  from (select u.discount_id, u.customer_key, count(*)::int as n from unnest(uses) u group by 1, 2) n
-  where c.discount_id = n.discount_id and c.customer_key = n.customer_key and c.used >= n.n;
+  from (select r.discount_id, r.customer_key, count(*)::int as n from returned r group by 1, 2) n
+  where c.discount_id = n.discount_id and c.customer_key = n.customer_key;
 end
 $function$;
 alter function orders.return_uses(text[]) owner to fusion_orders;
@@ -8222,6 +9836,8 @@ CREATE OR REPLACE FUNCTION orders.settle(lines jsonb, terms jsonb)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   tenant constant varchar := platform.tenant();
@@ -8237,14 +9853,13 @@ declare
 begin
   select t.prices_include_tax, exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
     exists (select from orders.shipping_options s where s.tenant_id = tenant) as has_shipping,
-    orders.is_in_eu(t.country) and orders.is_in_eu(address->>'country') and t.country <> address->>'country'
-      and c.vat_status = 'valid' and left(replace(c.vat_number, 'EL', 'GR'), 2) <> t.country as is_reverse,
+    orders.is_reverse_charge(t.country, address, c.vat_number, c.vat_status) as is_reverse,
     orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key
   into settings
   from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
   -- One look-up by the unique index for each line.
   select coalesce(jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''),
-      'collections', p.collections) order by l.ord), '[]') as lines,
+      'collections', coalesce(p.collections, '{}')) order by l.ord), '[]') as lines,
     array_agg(distinct p.tax_category) as categories,
     coalesce(jsonb_object_agg(l.line->>'sku', p.name), '{}') as names,
     coalesce(sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric), 0) as subtotal,
@@ -8301,6 +9916,10 @@ declare
   amounts jsonb;
   fault text;
 begin
+  if input->>'pricing' = 'quoted' and jsonb_array_length(coalesce(nullif(input->'discountCodes', 'null'), '[]')) > 0 then
+    return jsonb_build_object('error', 'discount_invalid', 'detail', 'Quoted prices take no discount.', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/discountCodes', 'detail', 'must be left out: quoted prices take no discount')));
+  end if;
   amounts := orders.settle(
     (select jsonb_agg(i || jsonb_build_object('id', ord::text) order by ord) from jsonb_array_elements(items) with ordinality e(i, ord)),
     input || jsonb_build_object('shippingOptional', true, 'noDiscounts', input->>'pricing' is not distinct from 'quoted' or input ? 'campaignId')
@@ -8330,6 +9949,35 @@ $function$;
 alter function orders.settle_order(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.settle_order(jsonb,jsonb) from public;
 
+-- function: orders.settle_place(jsonb)
+-- src/db/orders/campaign-places.sql
+CREATE OR REPLACE FUNCTION orders.settle_place(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  amounts jsonb := orders.settle_order(
+    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+    input || jsonb_build_object('customerId', input->'userId'));
+begin
+  if amounts #>> '{errors,0,pointer}' = '/items' then -- a join has none: the option or the address changes the total
+    return jsonb_set(amounts, '{errors,0,pointer}', to_jsonb(case
+      when input->>'shippingOptionId' is not null then '/shippingOptionId'
+      when nullif(input->'shippingAddress', 'null') is not null then '/shippingAddress'
+      when nullif(input->'billingAddress', 'null') is not null then '/billingAddress' else '' end));
+  elsif amounts ? 'error' then
+    return amounts;
+  end if;
+  return (select jsonb_object_agg(a.name, a.value) from jsonb_each(amounts) a(name, value)
+    where a.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines,shippingOption,lines}'));
+end
+$function$;
+alter function orders.settle_place(jsonb) owner to fusion_orders;
+revoke all on function orders.settle_place(jsonb) from public;
+grant execute on function orders.settle_place(jsonb) to fusion_group_commerce;
+
 -- function: orders.shipment_of(character varying)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.shipment_of(order_id character varying)
@@ -8344,6 +9992,256 @@ alter function orders.shipment_of(character varying) owner to fusion_orders;
 revoke all on function orders.shipment_of(character varying) from public;
 grant execute on function orders.shipment_of(character varying) to fusion_reader;
 
+-- function: orders.shipments_of(character varying)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.shipments_of(order_id character varying)
+ RETURNS TABLE(latest jsonb, every jsonb)
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+  select jsonb_agg(shipping.shipment_json(s) order by s.status in ('in_transit', 'delivered') desc, s.id desc)->0,
+    coalesce(jsonb_agg(shipping.shipment_json(s) order by s.id), '[]')
+  from shipping.shipments s where s.order_id = shipments_of.order_id
+$function$;
+alter function orders.shipments_of(character varying) owner to fusion_orders;
+revoke all on function orders.shipments_of(character varying) from public;
+grant execute on function orders.shipments_of(character varying) to fusion_reader;
+
+-- function: orders.shipping_option_faults(orders.shipping_options)
+-- src/db/orders/shipping-options.sql
+CREATE OR REPLACE FUNCTION orders.shipping_option_faults(o orders.shipping_options)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('error', 'validation_failed', 'errors',
+    jsonb_agg(jsonb_build_object('pointer', f.pointer, 'detail', f.detail) order by f.pointer))
+  from (values
+    ('/price', case when not orders.fits_currency(o.price, o.currency)
+      then format('%s has no decimals: %s does not fit.', o.currency, trim_scale(o.price)) end),
+    ('/freeFrom', case when not orders.fits_currency(o.free_from, o.currency)
+      then format('%s has no decimals: %s does not fit.', o.currency, trim_scale(o.free_from)) end),
+    ('/maxWeight', case when o.max_weight < o.min_weight then 'must not be below minWeight' end),
+    ('/maxDays', case when o.max_days < o.min_days then 'must not be below minDays' end)) f(pointer, detail)
+  where f.detail is not null having count(*) > 0
+$function$;
+alter function orders.shipping_option_faults(orders.shipping_options) owner to fusion_orders;
+revoke all on function orders.shipping_option_faults(orders.shipping_options) from public;
+
+-- function: orders.shipping_option_json(orders.shipping_options)
+-- src/db/orders/shipping-options.sql
+CREATE OR REPLACE FUNCTION orders.shipping_option_json(o orders.shipping_options)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', o.id, 'name', o.name, 'countries', to_jsonb(o.countries), 'currency', o.currency,
+    'price', o.price, 'freeFrom', o.free_from, 'minWeight', o.min_weight, 'maxWeight', o.max_weight,
+    'minDays', o.min_days, 'maxDays', o.max_days, 'taxCategory', o.tax_category, 'createdAt', platform.iso(o.created_at),
+    'updatedAt', platform.iso(o.updated_at))
+$function$;
+alter function orders.shipping_option_json(orders.shipping_options) owner to fusion_orders;
+revoke all on function orders.shipping_option_json(orders.shipping_options) from public;
+grant execute on function orders.shipping_option_json(orders.shipping_options) to fusion_reader;
+
+-- function: orders.shipping_status(orders.orders)
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.shipping_status(o orders.orders)
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+AS $function$
+  with parcel as (
+    select s.status, s.quantities from shipping.shipments s
+    where s.order_id = o.id and s.status in ('in_transit', 'delivered')
+  )
+  select case when count(*) = 0 or exists (
+      select from jsonb_array_elements(o.items) with ordinality e(i, n)
+      where (i->>'quantity')::int > coalesce(o.refunded_quantities[n::int], 0) - coalesce(o.returned_quantities[n::int], 0)
+        + (select coalesce(sum(coalesce(p.quantities[n::int], (i->>'quantity')::int)), 0) from parcel p)
+    ) then 'confirmed' when bool_and(parcel.status = 'delivered') then 'delivered' else 'shipped' end
+  from parcel
+$function$;
+alter function orders.shipping_status(orders.orders) owner to fusion_orders;
+revoke all on function orders.shipping_status(orders.orders) from public;
+
+-- function: orders.shortage_of(orders.orders,integer[])
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.shortage_of(o orders.orders, wanted integer[])
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select format('Line %s has %s %s left to ship, not %s. The others are in a parcel or were refunded.', n, free,
+    case free when 1 then 'unit' else 'units' end, asked)
+  from unnest(orders.units_left(o), wanted) with ordinality u(free, asked, n) where asked > free order by n limit 1
+$function$;
+alter function orders.shortage_of(orders.orders,integer[]) owner to fusion_orders;
+revoke all on function orders.shortage_of(orders.orders,integer[]) from public;
+grant execute on function orders.shortage_of(orders.orders,integer[]) to fusion_shipping;
+
+-- function: orders.show_customer(jsonb,jsonb)
+-- src/db/orders/shopper-reads.sql
+CREATE OR REPLACE FUNCTION orders.show_customer(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'customers:read', '{session}');
+  answer jsonb;
+begin
+  select orders.customer_json_for_caller(c) || jsonb_build_object('version', c.version) into answer
+  from orders.customers c where c.id = input->>'id' and orders.may_reach_customer(c);
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
+end
+$function$;
+alter function orders.show_customer(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.show_customer(jsonb,jsonb) from public;
+grant execute on function orders.show_customer(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.show_history(jsonb,jsonb)
+-- src/db/orders/shopper-reads.sql
+CREATE OR REPLACE FUNCTION orders.show_history(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'orders:read', '{publishable,session}');
+begin
+  if not orders.may_reach_order_id(input->>'id') then
+    perform platform.fail('not_found');
+  end if;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', platform.history_of(
+    array(select input->>'id' union all select p.payment_id from payments.payments p where p.order_id = input->>'id'),
+    (input->>'after')::bigint, (input->>'limit')::int));
+end
+$function$;
+alter function orders.show_history(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.show_history(jsonb,jsonb) from public;
+grant execute on function orders.show_history(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.show_order(jsonb,jsonb)
+-- src/db/orders/shopper-reads.sql
+CREATE OR REPLACE FUNCTION orders.show_order(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'orders:read', '{publishable,session}');
+begin
+  if not orders.may_reach_order_id(input->>'id') then
+    perform platform.fail('not_found');
+  end if;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', orders.read_order(input->>'id'));
+end
+$function$;
+alter function orders.show_order(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.show_order(jsonb,jsonb) from public;
+grant execute on function orders.show_order(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.show_orders(jsonb,jsonb)
+-- src/db/orders/shopper-reads.sql
+CREATE OR REPLACE FUNCTION orders.show_orders(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'orders:read', '{session}');
+  customer constant varchar := platform.shopper()->>'customer';
+  answer jsonb;
+begin
+  if coalesce(input->>'customerId', customer) is distinct from customer or customer is null then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'A customer session lists the orders of its own customer: leave out customerId.'));
+  end if;
+  select coalesce(jsonb_agg(orders.order_json(c.row, orders.hold_json(r), p, s) order by c.id desc), '[]') into answer
+  from (
+    select o.id, o as row from orders.orders o
+    where o.tenant_id = api_key.tenant_id and o.customer_id = customer
+      and (input->>'status' is null or o.status = input->>'status')
+      and (input->>'organizationId' is null or o.organization_id = input->>'organizationId')
+      and (input->>'before' is null or o.id < input->>'before')
+    order by o.id desc limit (input->>'limit')::int
+  ) c
+  left join inventory.reservations r on r.order_id = c.id
+  left join lateral orders.payment_of(c.id) p on true
+  left join lateral orders.shipment_of(c.id) s on true;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
+end
+$function$;
+alter function orders.show_orders(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.show_orders(jsonb,jsonb) from public;
+grant execute on function orders.show_orders(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.subtract_discounts(jsonb,text[],bigint[],numeric,numeric[],numeric)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.subtract_discounts(discounts jsonb, ids text[], positions bigint[], unit numeric, INOUT lefts numeric[], INOUT shipping numeric, OUT saved numeric, OUT applied jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+declare
+  discount jsonb;
+  weights numeric[];
+  amount numeric;
+  parts numeric[];
+  allocations jsonb[];
+begin
+  saved := 0;
+  applied := '[]';
+  for d in 0..jsonb_array_length(discounts) - 1 loop
+    discount := discounts->d;
+    if discount->>'type' = 'free_shipping' then
+      amount := shipping;
+      shipping := 0 * unit;
+      allocations := case when amount > 0
+        then array[jsonb_build_object('lineId', 'shipping', 'amount', amount)] else '{}' end;
+    else
+      weights := lefts;
+      if discount ? 'lines' then
+        weights := array(select case when w.id in (select jsonb_array_elements_text(discount->'lines'))
+            then w.kept else 0 end
+          from unnest(ids, lefts) with ordinality w(id, kept, n) order by w.n);
+      end if;
+      amount := 0 * unit;
+      for n in 1..cardinality(weights) loop
+        amount := amount + weights[n];
+      end loop;
+      amount := case discount->>'type'
+        when 'percentage' then orders.fraction(amount, (discount->>'value')::numeric, 100, unit)
+        else least(div((discount->>'value')::numeric, unit) * unit, amount) end;
+      parts := orders.allocate(amount, weights, unit);
+      allocations := array_fill(null::jsonb, array[cardinality(lefts)]);
+      for n in 1..cardinality(lefts) loop
+        if parts[n] > 0 then
+          lefts[n] := lefts[n] - parts[n];
+          allocations[positions[n]] := jsonb_build_object('lineId', ids[n], 'amount', parts[n]);
+        end if;
+      end loop;
+      allocations := array_remove(allocations, null);
+    end if;
+    saved := saved + amount;
+    applied := applied || jsonb_build_array(discount - '{type,value,combinable,lines}'::text[]
+      || jsonb_build_object('amount', amount, 'allocations', to_jsonb(allocations)));
+  end loop;
+end
+$function$;
+alter function orders.subtract_discounts(jsonb,text[],bigint[],numeric,numeric[],numeric) owner to fusion_orders;
+revoke all on function orders.subtract_discounts(jsonb,text[],bigint[],numeric,numeric[],numeric) from public;
+
 -- function: orders.take_uses(character varying,jsonb,character varying)
 -- src/db/orders/discount-uses.sql
 CREATE OR REPLACE FUNCTION orders.take_uses(order_id character varying, discounts jsonb, customer_key character varying)
@@ -8352,55 +10250,62 @@ CREATE OR REPLACE FUNCTION orders.take_uses(order_id character varying, discount
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  exhausted varchar;
+  gone jsonb;
+  discount orders.discounts;
 begin
+  with counted as (
+    select d.id, d.tenant_id from orders.discounts d
+    where d.id = any(array(select e->>'id' from jsonb_array_elements(discounts) e where (e->>'amount')::numeric > 0))
+      and (d.usage_limit is not null or d.per_customer_limit is not null)
+    order by d.id for key share -- its limits do not begin or end meanwhile
+  )
   insert into orders.discount_uses (order_id, discount_id, tenant_id, customer_key, is_taken)
-  select take_uses.order_id, d.id, d.tenant_id, take_uses.customer_key, true
-  from orders.discounts d
-  where d.id = any(array(select e->>'id' from jsonb_array_elements(discounts) e where (e->>'amount')::numeric > 0))
-    and (d.usage_limit is not null or d.per_customer_limit is not null)
-  for share; -- while the limits of a discount change, its uses are counted anew
-  if found then
-    exhausted := orders.count_uses(order_id);
-    if exhausted is not null then
-      perform platform.fail('discount_invalid', (select jsonb_build_object('reason',
-        format('The discount "%s" has been used up.', coalesce(d.code, d.name)))
-        from orders.discounts d where d.id = exhausted));
-    end if;
+  select take_uses.order_id, c.id, c.tenant_id, take_uses.customer_key, true from counted c;
+  if not found then
+    return;
   end if;
+  gone := orders.count_taken_uses(order_id);
+  if gone is null then
+    return;
+  end if;
+  select * into discount from orders.discounts d where d.id = gone->>'discount';
+  if discount.code is null then
+    raise exception using errcode = 'serialization_failure', message = 'the last use of a discount was taken meanwhile';
+  end if;
+  perform platform.fail('discount_invalid', jsonb_build_object('reason',
+    orders.discount_refusal(gone->>'fault', discount.code, discount)));
 end
 $function$;
 alter function orders.take_uses(character varying,jsonb,character varying) owner to fusion_orders;
 revoke all on function orders.take_uses(character varying,jsonb,character varying) from public;
 
--- function: orders.tax_parts(numeric[],numeric[],integer[],boolean,numeric)
--- src/db/orders/totals.sql
-CREATE OR REPLACE FUNCTION orders.tax_parts(amounts numeric[], rates numeric[], places integer[], included boolean, unit numeric)
- RETURNS numeric[]
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
+-- function: orders.tax_rate_conflict(orders.tax_rates)
+-- src/db/orders/tax-rates.sql
+CREATE OR REPLACE FUNCTION orders.tax_rate_conflict(r orders.tax_rates)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
 AS $function$
-declare
-  taxes numeric[] := array_fill(0::numeric, array[cardinality(amounts)]);
-  rate record;
-  parts numeric[];
-begin
-  for rate in
-    select p.place, min(p.rate) as percent, sum(p.amount) as taxable
-    from unnest(amounts, rates, places) p(amount, rate, place) where p.place is not null group by p.place
-  loop
-    parts := orders.allocate(
-      round(rate.taxable * rate.percent / (100 + case when included then rate.percent else 0 end) / unit) * unit,
-      array(select case when p.place = rate.place then p.amount else 0 end
-        from unnest(amounts, places) with ordinality p(amount, place, ord) order by p.ord), unit);
-    taxes := array(select t.tax + t.part from unnest(taxes, parts) with ordinality t(tax, part, ord) order by t.ord);
-  end loop;
-  return taxes;
-end
+  select jsonb_build_object('error', 'conflict', 'detail', format('There is a tax rate for %s and %s already. Change that one.',
+    coalesce(r.country || '-' || r.region, r.country),
+    coalesce(format('the category "%s"', r.category), 'products without a rate for their category')))
 $function$;
-alter function orders.tax_parts(numeric[],numeric[],integer[],boolean,numeric) owner to fusion_orders;
-revoke all on function orders.tax_parts(numeric[],numeric[],integer[],boolean,numeric) from public;
+alter function orders.tax_rate_conflict(orders.tax_rates) owner to fusion_orders;
+revoke all on function orders.tax_rate_conflict(orders.tax_rates) from public;
+
+-- function: orders.tax_rate_json(orders.tax_rates)
+-- src/db/orders/tax-rates.sql
+CREATE OR REPLACE FUNCTION orders.tax_rate_json(r orders.tax_rates)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', r.id, 'name', r.name, 'country', r.country, 'region', r.region, 'category', r.category,
+    'rate', r.rate, 'createdAt', platform.iso(r.created_at), 'updatedAt', platform.iso(r.updated_at))
+$function$;
+alter function orders.tax_rate_json(orders.tax_rates) owner to fusion_orders;
+revoke all on function orders.tax_rate_json(orders.tax_rates) from public;
+grant execute on function orders.tax_rate_json(orders.tax_rates) to fusion_reader;
 
 -- function: orders.totals(jsonb)
 -- src/db/orders/totals.sql
@@ -8411,81 +10316,205 @@ CREATE OR REPLACE FUNCTION orders.totals(input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  unit constant numeric := case platform.currency_decimals(input->>'currency') when 0 then 1 else 0.01 end;
+  decimals constant integer := platform.currency_decimals(input->>'currency');
+  unit constant numeric := case decimals when 0 then 1 else 0.01 end;
   is_reverse constant boolean := coalesce((input->>'reverseCharge')::boolean, false);
   included boolean := coalesce((input->>'taxIncluded')::boolean, false);
+  rates jsonb := coalesce(input->'rates', '[]');
+  discounts constant jsonb := coalesce(input->'discounts', '[]');
   ids text[];
+  positions bigint[];
   sums numeric[];
   places integer[];
-  rates numeric[];
-  shipping numeric := coalesce((input->'shipping'->>'price')::numeric, 0);
-  discounted jsonb;
+  shipping numeric := round(coalesce((input->'shipping'->>'price')::numeric, 0), decimals);
   lefts numeric[];
   taxes numeric[];
+  taxed record;
+  applied jsonb := '[]';
+  chosen record;
+  lines jsonb[];
+  subtotal numeric := 0 * unit;
+  kept numeric := 0 * unit; -- what is left of the subtotal
+  tax numeric;
 begin
   -- Lines in an order of their own, so that the request's order decides no cent. Shipping comes last.
-  select array_agg(l.line->>'id' order by l.sku, l.sum, l.price),
-    array_agg(l.sum order by l.sku, l.sum, l.price),
-    array_append(array_agg((l.line->>'tax')::int order by l.sku, l.sum, l.price), (input->'shipping'->>'tax')::int)
-  into ids, sums, places
+  select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.position), '{}'), coalesce(array_agg(l.sum), '{}'),
+    array_append(array_agg(l.place), (input->'shipping'->>'tax')::integer)
+  into ids, positions, sums, places
   from (
-    select e as line, e->>'sku' collate "C" as sku, (e->>'price')::numeric as price,
-      (e->>'quantity')::numeric * (e->>'price')::numeric as sum
-    from jsonb_array_elements(input->'lines') e
+    select e.id, e.position, e.tax as place, round(e.quantity * e.price, decimals) as sum
+    from rows from (jsonb_to_recordset(nullif(input->'lines', 'null'))
+        as (id text, sku text, quantity numeric, price numeric, tax integer))
+      with ordinality e(id, sku, quantity, price, tax, position)
+    order by e.sku collate "C", 4, e.price, e.position
   ) l;
-  ids := coalesce(ids, '{}'); -- an empty cart
-  sums := coalesce(sums, '{}');
-  rates := array(select (input->'rates'->p.place->>'rate')::numeric from unnest(places) with ordinality p(place, ord)
-    order by p.ord);
-  if is_reverse and included then
-    taxes := orders.tax_parts(sums || shipping, rates, places, true, unit);
-    sums := array(select s.sum - s.tax from unnest(sums, taxes[:cardinality(sums)]) with ordinality s(sum, tax, ord) order by s.ord);
-    shipping := shipping - taxes[cardinality(taxes)];
+  if is_reverse then
+    if included then
+      taxes := (orders.add_taxes(sums || shipping, places, rates, true, unit)).taxes;
+      for n in 1..cardinality(sums) loop
+        sums[n] := sums[n] - taxes[n];
+      end loop;
+      shipping := shipping - taxes[cardinality(taxes)];
+      included := false;
+    end if;
+    rates := '[{"name": "Reverse charge", "rate": 0}]';
+    places := array(select 0 * p.place from unnest(places) with ordinality p(place, n) order by p.n);
   end if;
-  included := included and not is_reverse;
-  discounted := case when jsonb_array_length(coalesce(input->'discounts', '[]')) > 0
-    then orders.best_discounts(input->'discounts', ids, sums, shipping, unit)
-    else jsonb_build_object('left', to_jsonb(sums), 'shipping', shipping, 'applied', '[]'::jsonb) end;
-  lefts := array(select n::numeric from jsonb_array_elements_text(discounted->'left') with ordinality e(n, ord) order by e.ord);
-  shipping := discounted->>'shipping';
-  taxes := case when is_reverse then array_fill(0::numeric, array[cardinality(places)])
-    else orders.tax_parts(lefts || shipping, rates, places, included, unit) end;
-  return (
-    with line as (
-      select l.*, l.kept + case when included then 0 else l.tax end as total
-      from unnest(ids, sums, lefts, taxes, places) with ordinality l(id, sum, kept, tax, place, ord)
-      where l.ord <= cardinality(ids)
-    ), taxed as (
-      select l.place, sum(l.kept) as base, sum(l.tax) as tax
-      from (select kept, tax, place from line
-        union all select shipping, taxes[cardinality(taxes)], places[cardinality(places)] where input->'shipping' <> 'null') l
-      where l.place is not null group by l.place
-    ), sums as (
-      select coalesce(sum(l.sum), 0) as subtotal, coalesce(sum(l.sum - l.kept), 0) as discount,
-        coalesce(sum(l.tax), 0) + taxes[cardinality(taxes)] as tax,
-        jsonb_object_agg(l.id, jsonb_build_object('id', l.id, 'subtotal', l.sum, 'discount', l.sum - l.kept,
-          'tax', l.tax, 'total', l.total)) as by_id
-      from line l
-    )
-    select jsonb_build_object('subtotal', s.subtotal, 'discount', s.discount, 'shipping', shipping,
-      'shippingTax', taxes[cardinality(taxes)], 'tax', s.tax,
-      'total', s.subtotal - s.discount + shipping + case when included then 0 else s.tax end, 'taxIncluded', included,
-      'lines', (select coalesce(jsonb_agg(s.by_id -> (e.line->>'id') order by e.ord), '[]')
-        from jsonb_array_elements(input->'lines') with ordinality e(line, ord)),
-      'taxLines', (select coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'rate', t.rate,
-          'taxable', t.taxable, 'amount', t.tax) order by t.name, t.rate), '[]')
-        from (
-          select case when is_reverse then 'Reverse charge' else input->'rates'->x.place->>'name' end as name,
-            case when is_reverse then 0 else (input->'rates'->x.place->>'rate')::numeric end as rate,
-            sum(x.base - case when included then x.tax else 0 end) as taxable, sum(x.tax) as tax
-          from taxed x group by 1, 2
-        ) t),
-      'discounts', discounted->'applied')
-    from sums s);
+  lefts := sums;
+  if discounts <> '[]' then
+    chosen := orders.choose_discounts(discounts, ids, positions, unit, lefts, shipping);
+    lefts := chosen.lefts;
+    shipping := chosen.shipping;
+    applied := chosen.applied;
+  end if;
+  taxed := orders.add_taxes(lefts || shipping, places, rates, included, unit);
+  taxes := taxed.taxes;
+  tax := taxes[cardinality(taxes)];
+  lines := array_fill(null::jsonb, array[cardinality(ids)]);
+  for n in 1..cardinality(ids) loop
+    subtotal := subtotal + sums[n];
+    kept := kept + lefts[n];
+    tax := tax + taxes[n];
+    lines[positions[n]] := jsonb_build_object('id', ids[n], 'subtotal', sums[n], 'discount', sums[n] - lefts[n],
+      'tax', taxes[n], 'total', lefts[n] + case when included then 0 else taxes[n] end);
+  end loop;
+  return jsonb_build_object('subtotal', subtotal, 'discount', subtotal - kept, 'shipping', shipping,
+    'shippingTax', taxes[cardinality(taxes)], 'tax', tax,
+    'total', kept + shipping + case when included then 0 else tax end,
+    'taxIncluded', included, 'lines', to_jsonb(lines), 'taxLines', taxed.tax_lines, 'discounts', applied);
 end
 $function$;
 alter function orders.totals(jsonb) owner to fusion_orders;
 revoke all on function orders.totals(jsonb) from public;
+
+-- function: orders.undo_refund(character varying,jsonb)
+-- src/db/orders/refunds.sql
+CREATE OR REPLACE FUNCTION orders.undo_refund(order_id character varying, refund jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  order_row orders.orders;
+  failed_items jsonb := refund->'items';
+  back record;
+begin
+  select * into order_row from orders.orders o where o.id = order_id;
+  if not found or order_row.status not in ('confirmed', 'shipped', 'delivered', 'refunded')
+    or exists (select from orders.returns r where r.refund_id = refund->>'id') then
+    return '{}';
+  end if;
+  if order_row.status = 'refunded' then
+    perform orders.lock_uses(array[order_row.id::text]); -- it may be reopened: uses are locked before stock
+  end if;
+  select * into back from orders.units_by_sku(order_row, failed_items, 'restocked');
+  if not inventory.take_restocked(order_row.id, back.skus, back.units) then
+    failed_items := '[]';
+    back.skus := '{}';
+  end if;
+  update orders.orders o
+  set refunded_quantities = orders.add_units(o.refunded_quantities, jsonb_array_length(o.items), failed_items, 'quantity', -1),
+      refunded_amounts = orders.add_amounts(o.refunded_amounts, jsonb_array_length(o.items), failed_items, -1),
+      restocked_quantities = orders.add_units(o.restocked_quantities, jsonb_array_length(o.items), failed_items, 'restocked', -1),
+      shipping_refunded = o.shipping_refunded - (refund->>'shipping')::numeric, updated_at = platform.clock()
+  where o.id = order_row.id;
+  return back.skus;
+end
+$function$;
+alter function orders.undo_refund(character varying,jsonb) owner to fusion_orders;
+revoke all on function orders.undo_refund(character varying,jsonb) from public;
+grant execute on function orders.undo_refund(character varying,jsonb) to fusion_payments;
+
+-- function: orders.unfulfil(character varying,integer[])
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.unfulfil(order_id character varying, units integer[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update orders.orders o set fulfilled_quantities = case when units is not null
+    then orders.add_unit_lists(o.fulfilled_quantities, array(select -u from unnest(units) u)) end
+  where o.id = order_id and o.fulfilled_quantities is not null
+$function$;
+alter function orders.unfulfil(character varying,integer[]) owner to fusion_orders;
+revoke all on function orders.unfulfil(character varying,integer[]) from public;
+grant execute on function orders.unfulfil(character varying,integer[]) to fusion_shipping;
+
+-- function: orders.units_by_sku(orders.orders,jsonb,text)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.units_by_sku(o orders.orders, items jsonb, field text, OUT skus text[], OUT units integer[])
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(array_agg(w.sku order by w.sku), '{}'), coalesce(array_agg(w.units order by w.sku), '{}')
+  from (
+    select o.items->((i->>'lineId')::int - 1)->>'sku' as sku, sum((i->>field)::int)::int as units
+    from jsonb_array_elements(items) i group by 1 having sum((i->>field)::int) > 0
+  ) w
+$function$;
+alter function orders.units_by_sku(orders.orders,jsonb,text) owner to fusion_orders;
+revoke all on function orders.units_by_sku(orders.orders,jsonb,text) from public;
+
+-- function: orders.units_in_returns(orders.orders,character varying)
+-- src/db/orders/returns.sql
+CREATE OR REPLACE FUNCTION orders.units_in_returns(o orders.orders, without_return character varying)
+ RETURNS integer[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select orders.add_units(null, jsonb_array_length(o.items), coalesce(jsonb_agg(i), '[]'), 'quantity', 1)
+  from orders.returns r, jsonb_array_elements(r.items) i
+  where r.order_id = o.id and r.status = 'requested' and r.id is distinct from without_return
+$function$;
+alter function orders.units_in_returns(orders.orders,character varying) owner to fusion_orders;
+revoke all on function orders.units_in_returns(orders.orders,character varying) from public;
+
+-- function: orders.units_left(orders.orders)
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.units_left(o orders.orders)
+ RETURNS integer[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array(
+    select greatest((i->>'quantity')::int - coalesce(o.refunded_quantities[n::int], 0)
+      + coalesce(o.returned_quantities[n::int], 0) - coalesce(o.fulfilled_quantities[n::int], 0), 0)
+    from jsonb_array_elements(o.items) with ordinality e(i, n) order by n)
+$function$;
+alter function orders.units_left(orders.orders) owner to fusion_orders;
+revoke all on function orders.units_left(orders.orders) from public;
+grant execute on function orders.units_left(orders.orders) to fusion_shipping;
+
+-- function: orders.units_of(orders.orders,jsonb)
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.units_of(o orders.orders, items jsonb)
+ RETURNS integer[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array(
+    select coalesce((select sum((i->>'quantity')::int)::int from jsonb_array_elements(items) i where i->>'lineId' = n::text), 0)
+    from generate_series(1, jsonb_array_length(o.items)) n order by n)
+$function$;
+alter function orders.units_of(orders.orders,jsonb) owner to fusion_orders;
+revoke all on function orders.units_of(orders.orders,jsonb) from public;
+grant execute on function orders.units_of(orders.orders,jsonb) to fusion_shipping;
+
+-- function: orders.units_to_ship(orders.orders)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.units_to_ship(o orders.orders)
+ RETURNS integer[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select array_agg(greatest(0, l.quantity - l.refunded - greatest(0, l.fulfilled - l.returned)) order by l.place)
+  from orders.lines_of(o) l
+$function$;
+alter function orders.units_to_ship(orders.orders) owner to fusion_orders;
+revoke all on function orders.units_to_ship(orders.orders) from public;
 
 -- function: orders.update_cart(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
@@ -8535,20 +10564,27 @@ CREATE OR REPLACE FUNCTION orders.update_customer(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  replay jsonb := platform.enter(call, 'customers:write', 'customers.update');
+  replay jsonb := platform.enter(call, 'customers:write', 'customers.update', '{session}');
   change jsonb := input->'change';
   customer orders.customers;
+  new_number boolean;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into customer from orders.customers c where c.id = input->>'id' for update;
+  if platform.shopper() is not null and change - '{name,phone,addresses}'::text[] <> '{}' then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'A customer session can change name, phone and addresses only.'));
+  end if;
+  select * into customer from orders.customers c
+  where c.id = input->>'id' and orders.may_reach_customer(c) for update;
   if not found then
     perform platform.fail('not_found');
   end if;
   if not input->'ifMatch' @> to_jsonb(customer.version) then
     perform platform.fail('version_mismatch');
   end if;
+  new_number := change ? 'vatNumber' and change->>'vatNumber' is distinct from customer.vat_number;
   update orders.customers c
   set email = coalesce(change->>'email', c.email),
       name = case when change ? 'name' then change->>'name' else c.name end,
@@ -8556,11 +10592,19 @@ begin
       addresses = coalesce(change->'addresses', c.addresses),
       customer_group = case when change ? 'group' then change->>'group' else c.customer_group end,
       metadata = coalesce(change->'metadata', c.metadata),
+      vat_number = case when new_number then change->>'vatNumber' else c.vat_number end,
+      vat_status = case when not new_number then c.vat_status when change->>'vatNumber' is not null then 'pending' end,
+      vat_requested_at = case when not new_number then c.vat_requested_at
+        when change->>'vatNumber' is not null then platform.clock() end,
+      vat_checked_at = case when not new_number then c.vat_checked_at end,
       version = platform.next_version(c.version), updated_at = platform.clock()
   where c.id = customer.id
   returning * into customer;
+  if new_number and customer.vat_number is not null then
+    perform orders.request_vat_check(customer);
+  end if;
   return platform.leave(call, 'customers.update',
-    orders.customer_json(customer) || jsonb_build_object('version', customer.version));
+    orders.customer_json_for_caller(customer) || jsonb_build_object('version', customer.version));
 exception when unique_violation then -- another customer has the e-mail, or takes it at the same time
   return platform.leave(call, 'customers.update', jsonb_build_object('error', 'email_taken'));
 end
@@ -8568,6 +10612,184 @@ $function$;
 alter function orders.update_customer(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.update_customer(jsonb,jsonb) from public;
 grant execute on function orders.update_customer(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.update_discount(jsonb,jsonb)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.update_discount(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'discounts:write', 'discounts.update');
+  before orders.discounts;
+  after orders.discounts;
+  fault jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  before := orders.lock_discount(input->>'id', input->'ifMatch');
+  after := orders.with_discount_fields(before, input->'change');
+  fault := orders.discount_faults(after, input->'change');
+  if fault is not null then
+    return platform.leave(call, 'discounts.update', fault);
+  end if;
+  begin
+    update orders.discounts d
+    set code = after.code, name = after.name, type = after.type, value = coalesce(after.value, 0),
+        currency = after.currency, starts_at = after.starts_at, ends_at = after.ends_at, usage_limit = after.usage_limit,
+        per_customer_limit = after.per_customer_limit, min_subtotal = after.min_subtotal, skus = after.skus,
+        collections = after.collections, combinable = after.combinable, version = platform.next_version(d.version),
+        updated_at = platform.clock()
+    where d.id = before.id
+    returning * into after;
+  exception when unique_violation then -- another discount has the code, or takes it at the same time
+    return platform.leave(call, 'discounts.update', orders.code_taken(after.code));
+  end;
+  perform orders.change_limits(before, after);
+  return platform.leave(call, 'discounts.update', orders.written_discount(after));
+end
+$function$;
+alter function orders.update_discount(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.update_discount(jsonb,jsonb) from public;
+grant execute on function orders.update_discount(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.update_shipping_option(jsonb,jsonb)
+-- src/db/orders/shipping-options.sql
+CREATE OR REPLACE FUNCTION orders.update_shipping_option(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'shipping:write', 'shippingOptions.update');
+  option orders.shipping_options;
+  fault jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  option := orders.with_shipping_fields(
+    orders.lock_shipping_option(input->>'id', input->'ifMatch'), input->'change');
+  fault := orders.shipping_option_faults(option);
+  if fault is not null then
+    return platform.leave(call, 'shippingOptions.update', fault);
+  end if;
+  update orders.shipping_options o
+  set name = option.name, countries = option.countries, currency = option.currency, price = option.price,
+      free_from = option.free_from, min_weight = option.min_weight, max_weight = option.max_weight,
+      min_days = option.min_days, max_days = option.max_days, tax_category = option.tax_category,
+      version = platform.next_version(o.version), updated_at = platform.clock()
+  where o.id = option.id
+  returning * into option;
+  return platform.leave(call, 'shippingOptions.update',
+    orders.shipping_option_json(option) || jsonb_build_object('version', option.version));
+end
+$function$;
+alter function orders.update_shipping_option(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.update_shipping_option(jsonb,jsonb) from public;
+grant execute on function orders.update_shipping_option(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.update_tax_rate(jsonb,jsonb)
+-- src/db/orders/tax-rates.sql
+CREATE OR REPLACE FUNCTION orders.update_tax_rate(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'tax:write', 'taxRates.update');
+  change jsonb := input->'change';
+  tax_rate orders.tax_rates;
+  fault jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  tax_rate := orders.lock_tax_rate(input->>'id', input->'ifMatch');
+  if change->>'country' <> tax_rate.country and tax_rate.region is not null and not change ? 'region' then
+    return platform.leave(call, 'taxRates.update', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/region', 'detail', format(
+        'is required, because %s is a region of %s: give one of %s, or null', tax_rate.region, tax_rate.country,
+        change->>'country')))));
+  end if;
+  tax_rate.name := coalesce(change->>'name', tax_rate.name);
+  tax_rate.country := coalesce(change->>'country', tax_rate.country);
+  tax_rate.rate := coalesce(change->>'rate', tax_rate.rate::text);
+  if change ? 'region' then
+    tax_rate.region := orders.region_code(change->>'region', tax_rate.country);
+  end if;
+  if change ? 'category' then
+    tax_rate.category := change->>'category';
+  end if;
+  fault := orders.region_fault(tax_rate.region, tax_rate.country);
+  if fault is not null then
+    return platform.leave(call, 'taxRates.update', fault);
+  end if;
+  update orders.tax_rates r
+  set name = tax_rate.name, country = tax_rate.country, region = tax_rate.region, category = tax_rate.category,
+      rate = tax_rate.rate, version = platform.next_version(r.version), updated_at = platform.clock()
+  where r.id = tax_rate.id
+  returning * into tax_rate;
+  return platform.leave(call, 'taxRates.update',
+    orders.tax_rate_json(tax_rate) || jsonb_build_object('version', tax_rate.version));
+exception when unique_violation then -- another rate is for the same, or becomes so at the same time
+  return platform.leave(call, 'taxRates.update', orders.tax_rate_conflict(tax_rate));
+end
+$function$;
+alter function orders.update_tax_rate(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.update_tax_rate(jsonb,jsonb) from public;
+grant execute on function orders.update_tax_rate(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.with_discount_fields(orders.discounts,jsonb)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.with_discount_fields(d orders.discounts, change jsonb)
+ RETURNS orders.discounts
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_populate_record(d, coalesce(jsonb_object_agg(f.column_name, change->f.name), '{}'))
+  from (values ('code', 'code'), ('name', 'name'), ('type', 'type'), ('value', 'value'), ('currency', 'currency'),
+    ('startsAt', 'starts_at'), ('endsAt', 'ends_at'), ('usageLimit', 'usage_limit'),
+    ('perCustomerLimit', 'per_customer_limit'), ('minSubtotal', 'min_subtotal'), ('skus', 'skus'),
+    ('collections', 'collections'), ('combinable', 'combinable')) f(name, column_name)
+  where change ? f.name
+$function$;
+alter function orders.with_discount_fields(orders.discounts,jsonb) owner to fusion_orders;
+revoke all on function orders.with_discount_fields(orders.discounts,jsonb) from public;
+
+-- function: orders.with_shipping_fields(orders.shipping_options,jsonb)
+-- src/db/orders/shipping-options.sql
+CREATE OR REPLACE FUNCTION orders.with_shipping_fields(o orders.shipping_options, change jsonb)
+ RETURNS orders.shipping_options
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_populate_record(o, coalesce(jsonb_object_agg(f.column_name, change->f.name), '{}'))
+  from (values ('name', 'name'), ('countries', 'countries'), ('currency', 'currency'), ('price', 'price'),
+    ('freeFrom', 'free_from'), ('minWeight', 'min_weight'), ('maxWeight', 'max_weight'), ('minDays', 'min_days'),
+    ('maxDays', 'max_days'), ('taxCategory', 'tax_category')) f(name, column_name)
+  where change ? f.name
+$function$;
+alter function orders.with_shipping_fields(orders.shipping_options,jsonb) owner to fusion_orders;
+revoke all on function orders.with_shipping_fields(orders.shipping_options,jsonb) from public;
+
+-- function: orders.written_discount(orders.discounts)
+-- src/db/orders/discounts.sql
+CREATE OR REPLACE FUNCTION orders.written_discount(d orders.discounts)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select orders.discount_json(d, (select c.used from orders.discount_counters c where c.discount_id = d.id))
+    || jsonb_build_object('version', d.version)
+$function$;
+alter function orders.written_discount(orders.discounts) owner to fusion_orders;
+revoke all on function orders.written_discount(orders.discounts) from public;
 
 -- function: payments.add_automatic_refund(payments.payments,character varying,numeric,character varying)
 -- src/db/payments/refunds.sql
@@ -8762,7 +10984,10 @@ begin
     end if;
     return '{}';
   end if;
-  skus := payments.update_refund_sums(payment.payment_id);
+  if refund.items is not null and refund.status = 'failed' and previous_status <> 'failed' then
+    skus := orders.undo_refund(payment.order_id, to_jsonb(refund));
+  end if;
+  skus := coalesce(skus, '{}') || payments.update_refund_sums(payment.payment_id);
   perform payments.refund_remainder(payment.payment_id);
   return skus;
 end
@@ -9541,6 +11766,22 @@ $function$;
 alter function payments.lacks_intent(payments.payments) owner to fusion_payments;
 revoke all on function payments.lacks_intent(payments.payments) from public;
 
+-- function: payments.may_reach(payments.payments)
+-- src/db/payments/shoppers.sql
+CREATE OR REPLACE FUNCTION payments.may_reach(payment payments.payments)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return platform.shopper() is null or orders.may_reach_order_id(payment.order_id)
+    or payment.campaign_id is not null and group_commerce.may_reach_place(payment.order_id);
+end
+$function$;
+alter function payments.may_reach(payments.payments) owner to fusion_payments;
+revoke all on function payments.may_reach(payments.payments) from public;
+
 -- function: payments.metadata_fault(payments.payments,boolean,jsonb)
 -- src/db/payments/intents.sql
 CREATE OR REPLACE FUNCTION payments.metadata_fault(payment payments.payments, is_known boolean, metadata jsonb)
@@ -9719,7 +11960,7 @@ CREATE OR REPLACE FUNCTION payments.open_payment(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  replay jsonb := platform.enter(call, 'payments:write', 'payments.create');
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.create', '{publishable,session}');
   order_row orders.orders;
   payment payments.payments;
 begin
@@ -9731,7 +11972,7 @@ begin
     -- A place in a campaign has a payment before it has an order.
     select * into payment from payments.payments x
       where x.order_id = input->>'orderId' and x.campaign_id is not null;
-    if not found then
+    if not found or not payments.may_reach(payment) then
       perform platform.fail('not_found');
     end if;
     if payment.status not in ('pending', 'succeeded') then
@@ -9739,6 +11980,9 @@ begin
         'detail', 'The place in the campaign was released.'));
     end if;
     return payments.finish_open_payment(call, payment);
+  end if;
+  if not orders.may_reach_order(order_row) then
+    perform platform.fail('not_found');
   end if;
   if order_row.status = 'created' and not inventory.is_held(order_row.id) then
     perform platform.fail('order_not_payable',
@@ -10101,7 +12345,7 @@ alter function payments.record_excess_payment(payments.payments,numeric) owner t
 revoke all on function payments.record_excess_payment(payments.payments,numeric) from public;
 
 -- function: payments.record_intent(jsonb,jsonb)
--- src/db/payments/payments.sql
+-- src/db/payments/checkout.sql
 CREATE OR REPLACE FUNCTION payments.record_intent(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -10109,10 +12353,16 @@ CREATE OR REPLACE FUNCTION payments.record_intent(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  replay jsonb := platform.enter(call, 'payments:write', 'payments.create');
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.create', '{publishable,session}');
 begin
   if replay is not null then
     return replay;
+  end if;
+  if platform.shopper() is not null then
+    perform platform.check_vouched(call);
+    if not exists (select from payments.payments p where p.payment_id = input->>'id' and payments.may_reach(p)) then
+      perform platform.fail('not_found');
+    end if;
   end if;
   perform payments.attach_intents(jsonb_build_array(input), false);
   return platform.leave(call, 'payments.create', (
@@ -10211,11 +12461,12 @@ CREATE OR REPLACE FUNCTION payments.refund_json(r payments.refunds)
  STABLE
 AS $function$
   select jsonb_build_object('id', r.id, 'paymentId', r.payment_id, 'amount', r.amount, 'currency', r.currency,
-    'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason, 'createdAt', platform.iso(r.created_at))
+    'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason,
+    'items', coalesce(r.items, '[]'), 'shipping', coalesce(r.shipping, 0), 'createdAt', platform.iso(r.created_at))
 $function$;
 alter function payments.refund_json(payments.refunds) owner to fusion_payments;
 revoke all on function payments.refund_json(payments.refunds) from public;
-grant execute on function payments.refund_json(payments.refunds) to fusion_reader;
+grant execute on function payments.refund_json(payments.refunds) to fusion_orders, fusion_reader;
 
 -- function: payments.refund_remainder(character varying)
 -- src/db/payments/refunds.sql
@@ -10234,6 +12485,38 @@ end
 $function$;
 alter function payments.refund_remainder(character varying) owner to fusion_payments;
 revoke all on function payments.refund_remainder(character varying) from public;
+
+-- function: payments.refund_units(character varying,jsonb)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.refund_units(order_id character varying, refunded jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  payment payments.payments;
+  refund payments.refunds;
+begin
+  select * into payment from payments.payments x
+    where x.order_id = refund_units.order_id and x.status = 'succeeded' order by x.payment_id desc limit 1 for update;
+  if not found or (refunded->>'amount')::numeric > payment.captured - payment.refunded then
+    return jsonb_build_object('error', 'refund_exceeds_payment', 'detail', case when payment.payment_id is null
+      then 'The order has no payment with money that can be refunded.' else format(
+      'This refund is worth %s %s, and at most %s can still be refunded.', refunded->>'amount', payment.currency,
+      payment.captured - payment.refunded) end,
+      'errors', jsonb_build_array(jsonb_build_object('pointer', '/items', 'detail',
+        format('At most %s can still be refunded.', coalesce(payment.captured - payment.refunded, 0)))));
+  end if;
+  refund := payments.add_refund(payment, refunded->>'refundId', (refunded->>'amount')::numeric, refunded->>'reason');
+  update payments.refunds x set items = refunded->'items', shipping = (refunded->>'shipping')::numeric
+  where x.id = refund.id returning * into refund;
+  return payments.refund_json(refund);
+end
+$function$;
+alter function payments.refund_units(character varying,jsonb) owner to fusion_payments;
+revoke all on function payments.refund_units(character varying,jsonb) from public;
+grant execute on function payments.refund_units(character varying,jsonb) to fusion_orders;
 
 -- function: payments.report_other_account(payments.payments,character varying,jsonb)
 -- src/db/payments/accounts.sql
@@ -10390,6 +12673,29 @@ AS $function$
 $function$;
 alter function payments.setup_fault(payments.payments,character varying,jsonb) owner to fusion_payments;
 revoke all on function payments.setup_fault(payments.payments,character varying,jsonb) from public;
+
+-- function: payments.show_payment(jsonb,jsonb)
+-- src/db/payments/shoppers.sql
+CREATE OR REPLACE FUNCTION payments.show_payment(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'payments:read', '{publishable,session}');
+  payment payments.payments;
+begin
+  select * into payment from payments.payments p where p.payment_id = input->>'id';
+  if not found or not payments.may_reach(payment) then
+    perform platform.fail('not_found');
+  end if;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', payments.payment_json(payment));
+end
+$function$;
+alter function payments.show_payment(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.show_payment(jsonb,jsonb) from public;
+grant execute on function payments.show_payment(jsonb,jsonb) to fusion_worker;
 
 -- function: payments.supersede_other_payment(payments.payments)
 -- src/db/payments/intents.sql
@@ -10759,6 +13065,46 @@ $function$;
 alter function platform.charge_limits(character varying) owner to fusion_platform;
 revoke all on function platform.charge_limits(character varying) from public;
 grant execute on function platform.charge_limits(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
+
+-- function: platform.check_key(jsonb,jsonb)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.check_key(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, input->>'scope',
+    array(select jsonb_array_elements_text(input->'shoppers')));
+begin
+  return jsonb_build_object('tenant', api_key.tenant_id);
+end
+$function$;
+alter function platform.check_key(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.check_key(jsonb,jsonb) from public;
+grant execute on function platform.check_key(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.check_vouched(jsonb)
+-- src/db/platform/customer-sessions.sql
+CREATE OR REPLACE FUNCTION platform.check_vouched(call jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not exists (select from platform.job_secrets j
+      where j.sha256 = encode(sha256(convert_to(call->>'jobSecret', 'UTF8')), 'hex'))
+    and (call->>'jobSecret' is not null or (select s.sealed from platform.security s)) then
+    raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
+      hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
+  end if;
+end
+$function$;
+alter function platform.check_vouched(jsonb) owner to fusion_platform;
+revoke all on function platform.check_vouched(jsonb) from public;
+grant execute on function platform.check_vouched(jsonb) to fusion_orders, fusion_payments;
 
 -- function: platform.claim_event(text,text)
 -- src/db/platform/events.sql
@@ -11205,6 +13551,25 @@ $function$;
 alter function platform.health() owner to fusion_platform;
 revoke all on function platform.health() from public;
 grant execute on function platform.health() to fusion_worker;
+
+-- function: platform.history_of(text[],bigint,integer)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.history_of(keys text[], after bigint, most integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('event', platform.envelope(e.row), 'seq', e.seq) order by e.seq), '[]')
+  from (
+    select x as row, x.seq from platform.events x
+    where x.tenant_id = (select platform.tenant()) and x.key = any(keys) and (after is null or x.seq > after)
+    order by x.tenant_id, x.seq limit most
+  ) e
+$function$;
+alter function platform.history_of(text[],bigint,integer) owner to fusion_platform;
+revoke all on function platform.history_of(text[],bigint,integer) from public;
+grant execute on function platform.history_of(text[],bigint,integer) to fusion_orders;
 
 -- function: platform.identify(jsonb,text,text[])
 -- src/db/platform/access.sql
@@ -11669,6 +14034,23 @@ alter function platform.note_failed_row(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.note_failed_row(jsonb,jsonb) from public;
 grant execute on function platform.note_failed_row(jsonb,jsonb) to fusion_worker;
 
+-- function: platform.open_session(character varying,character varying,timestamp with time zone)
+-- src/db/platform/customer-sessions.sql
+CREATE OR REPLACE FUNCTION platform.open_session(token_hash character varying, customer_id character varying, until timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into platform.customer_sessions (token_hash, tenant_id, customer_id, created_at, expires_at)
+  values (open_session.token_hash, platform.tenant(), open_session.customer_id, platform.clock(),
+    least(platform.clock() + interval '1 hour', open_session.until)) -- `least` ignores a null
+  returning expires_at
+$function$;
+alter function platform.open_session(character varying,character varying,timestamp with time zone) owner to fusion_platform;
+revoke all on function platform.open_session(character varying,character varying,timestamp with time zone) from public;
+grant execute on function platform.open_session(character varying,character varying,timestamp with time zone) to fusion_orders;
+
 -- function: platform.open_stripe_account(jsonb,jsonb)
 -- src/db/platform/stripe-accounts.sql
 CREATE OR REPLACE FUNCTION platform.open_stripe_account(call jsonb, input jsonb)
@@ -11874,6 +14256,7 @@ AS $function$
 declare
   idempotency_rows bigint;
   inbox_rows bigint;
+  session_rows bigint;
 begin
   delete from platform.idempotency where ctid = any(array(
     select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
@@ -11885,11 +14268,35 @@ begin
       and tenant_id <> all(string_to_array(current_setting('app.away'), ' '))
     order by applied_at limit most for update skip locked));
   get diagnostics inbox_rows = row_count;
-  return idempotency_rows + inbox_rows;
+  delete from platform.customer_sessions where ctid = any(array(
+    select ctid from platform.customer_sessions where expires_at <= platform.clock()
+      and tenant_id <> all(string_to_array(current_setting('app.away'), ' '))
+    order by expires_at limit most for update skip locked));
+  get diagnostics session_rows = row_count;
+  return idempotency_rows + inbox_rows + session_rows;
 end
 $function$;
 alter function platform.purge_rows(integer) owner to fusion_platform;
 revoke all on function platform.purge_rows(integer) from public;
+
+-- function: platform.read_oidc(jsonb,jsonb)
+-- src/db/platform/customer-sessions.sql
+CREATE OR REPLACE FUNCTION platform.read_oidc(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'customers:write', '{publishable}');
+begin
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', jsonb_build_object('oidc',
+    (select t.oidc from platform.tenants t where t.id = api_key.tenant_id)));
+end
+$function$;
+alter function platform.read_oidc(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.read_oidc(jsonb,jsonb) from public;
+grant execute on function platform.read_oidc(jsonb,jsonb) to fusion_worker;
 
 -- function: platform.read_storefront()
 -- src/db/platform/tenants.sql
@@ -12486,7 +14893,7 @@ AS $function$
   select jsonb_build_object('id', t.id, 'name', t.name, 'country', t.country, 'currency', t.currency,
     'pricesIncludeTax', t.prices_include_tax, 'shipFrom', t.ship_from, 'parcel', t.parcel,
     'carrier', platform.carrier_json(t.carrier, t.carrier_credentials),
-    'delayedPayments', t.delayed_payments, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
+    'delayedPayments', t.delayed_payments, 'automaticLabels', t.automatic_labels, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
     'approvalSeconds', t.approval_seconds, 'graceSeconds', t.grace_seconds, 'links', t.links,
     'storefrontUrl', t.storefront_url, 'oidc', t.oidc, 'stripeAccount', t.stripe_account, 'version', t.version)
 $function$;
@@ -12530,6 +14937,21 @@ $function$;
 alter function platform.trace() owner to fusion_platform;
 revoke all on function platform.trace() from public;
 grant execute on function platform.trace() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.trusts_issuer(character varying,character varying)
+-- src/db/platform/customer-sessions.sql
+CREATE OR REPLACE FUNCTION platform.trusts_issuer(issuer character varying, audience character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce((select t.oidc->>'issuer' = issuer and t.oidc->>'audience' = audience
+    from platform.tenants t where t.id = platform.tenant()), false)
+$function$;
+alter function platform.trusts_issuer(character varying,character varying) owner to fusion_platform;
+revoke all on function platform.trusts_issuer(character varying,character varying) from public;
+grant execute on function platform.trusts_issuer(character varying,character varying) to fusion_orders;
 
 -- function: platform.update_tenant(jsonb,jsonb)
 -- src/db/platform/tenants.sql
@@ -12575,6 +14997,7 @@ begin
       ship_from = tenant.ship_from, carrier = tenant.carrier, carrier_credentials = tenant.carrier_credentials,
       parcel = case when 'parcel' = any(changed) then nullif(change->'parcel', 'null') else t.parcel end,
       delayed_payments = coalesce((change->>'delayedPayments')::boolean, t.delayed_payments),
+      automatic_labels = coalesce((change->>'automaticLabels')::boolean, t.automatic_labels),
       hold_seconds = case when 'holdSeconds' = any(changed) then (change->>'holdSeconds')::int else t.hold_seconds end,
       cart_seconds = case when 'cartSeconds' = any(changed) then (change->>'cartSeconds')::int else t.cart_seconds end,
       approval_seconds = case when 'approvalSeconds' = any(changed) then (change->>'approvalSeconds')::int
@@ -12682,11 +15105,11 @@ begin
     perform platform.emit('shipping.status.changed', shipment.order_id, jsonb_build_object('orderId', shipment.order_id,
       'trackingNumber', shipment.tracking_number, 'status', new_status), false);
   end if;
-  if new_status in ('in_transit', 'delivered')
-    and orders.mark_shipped(shipment.order_id, case new_status when 'delivered' then 'delivered' else 'shipped' end)
-    and shipment.cancelled_at is not null then
-    -- The order's parcel left with a label that was cancelled. A later label would send a second parcel.
-    perform shipping.end_shipment(shipment.order_id);
+  if new_status in ('in_transit', 'delivered') then
+    if shipment.status = 'cancelled' then
+      perform shipping.keep_cancelled(shipment);
+    end if;
+    perform orders.complete_shipping(shipment.order_id);
   end if;
   return jsonb_build_object('outcome', 'applied', 'tenant', shipment.tenant_id);
 end
@@ -12694,6 +15117,27 @@ $function$;
 alter function shipping.apply_tracking(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.apply_tracking(jsonb,jsonb) from public;
 grant execute on function shipping.apply_tracking(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.end_request(shipping.label_requests)
+-- src/db/shipping/label-requests.sql
+CREATE OR REPLACE FUNCTION shipping.end_request(r shipping.label_requests)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if r.status = 'open' and r.attempts > 0 then
+    perform shipping.request_void(r, null);
+  end if;
+  if r.status = 'open' and r.quantities is not null then
+    perform orders.unfulfil(r.order_id, r.quantities);
+  end if;
+  update shipping.label_requests x set status = 'ended', quantities = case when x.is_part then x.quantities end
+  where x.shipment_id = r.shipment_id;
+end
+$function$;
+alter function shipping.end_request(shipping.label_requests) owner to fusion_shipping;
+revoke all on function shipping.end_request(shipping.label_requests) from public;
 
 -- function: shipping.end_shipment(character varying)
 -- src/db/shipping/voids.sql
@@ -12707,26 +15151,26 @@ declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.order_id = of_order;
-  select * into shipment from shipping.shipments x
-    where x.order_id = of_order and x.cancelled_at is null;
-  if shipment.id is not null then
+  for shipment in
     update shipping.shipments x
     set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
-    where x.id = shipment.id and x.status = 'created';
-    if found then
-      perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider,
-        'ownAccount', shipment.own_account, 'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
-      perform platform.emit('shipping.cancelled', of_order,
-        jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
-    end if;
-    return true;
-  end if;
-  if request.status = 'open' and request.attempts > 0 then
-    perform shipping.request_void(request, null);
-  end if;
-  update shipping.label_requests x set status = 'ended'
-  where x.order_id = of_order and x.status in ('open', 'refused');
+    where x.order_id = of_order and x.cancelled_at is null and x.status = (select 'created') returning *
+  loop
+    request.shipment_id := shipment.id;
+    request.tenant_id := shipment.tenant_id;
+    request.order_id := of_order;
+    perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider,
+      'ownAccount', shipment.own_account, 'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number,
+      'externalId', shipment.external_id));
+    perform orders.unfulfil(of_order, shipment.quantities);
+    perform platform.emit('shipping.cancelled', of_order,
+      jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
+  end loop;
+  for request in select * from shipping.label_requests x
+    where x.order_id = of_order and x.status in ('open', 'refused')
+  loop
+    perform shipping.end_request(request);
+  end loop;
   return exists (select from shipping.shipments x where x.order_id = of_order);
 end
 $function$;
@@ -12791,6 +15235,37 @@ alter function shipping.find_webhook_secret(jsonb,jsonb) owner to fusion_shippin
 revoke all on function shipping.find_webhook_secret(jsonb,jsonb) from public;
 grant execute on function shipping.find_webhook_secret(jsonb,jsonb) to fusion_worker;
 
+-- function: shipping.items_json(integer[])
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.items_json(quantities integer[])
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('lineId', n::text, 'quantity', q) order by n) filter (where q > 0), '[]')
+  from unnest(quantities) with ordinality u(q, n)
+$function$;
+alter function shipping.items_json(integer[]) owner to fusion_shipping;
+revoke all on function shipping.items_json(integer[]) from public;
+grant execute on function shipping.items_json(integer[]) to fusion_orders, fusion_reader;
+
+-- function: shipping.keep_cancelled(shipping.shipments)
+-- src/db/shipping/tracking.sql
+CREATE OR REPLACE FUNCTION shipping.keep_cancelled(shipment shipping.shipments)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if shipment.quantities is not null and orders.fulfil(shipment.order_id, shipment.quantities) is null then
+    perform shipping.end_shipment(shipment.order_id);
+    perform orders.fulfil(shipment.order_id, shipment.quantities);
+  end if;
+end
+$function$;
+alter function shipping.keep_cancelled(shipping.shipments) owner to fusion_shipping;
+revoke all on function shipping.keep_cancelled(shipping.shipments) from public;
+
 -- function: shipping.label_task(shipping.label_requests)
 -- src/db/shipping/shipments.sql
 CREATE OR REPLACE FUNCTION shipping.label_task(r shipping.label_requests)
@@ -12806,7 +15281,7 @@ revoke all on function shipping.label_task(shipping.label_requests) from public;
 grant execute on function shipping.label_task(shipping.label_requests) to fusion_reader;
 
 -- function: shipping.lease_label(shipping.label_requests,jsonb)
--- src/db/shipping/shipments.sql
+-- src/db/shipping/label-requests.sql
 CREATE OR REPLACE FUNCTION shipping.lease_label(r shipping.label_requests, terms jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -12817,14 +15292,14 @@ declare
 begin
   update shipping.label_requests x
   set status = 'open', attempts = case when x.status = 'open' then x.attempts else 0 end + 1,
-      sender = coalesce(t.ship_from, terms->'from'), parcel = coalesce(t.parcel, terms->'parcel'),
+      quantities = r.quantities, sender = coalesce(t.ship_from, terms->'from'), parcel = coalesce(t.parcel, terms->'parcel'),
       provider = coalesce(t.carrier, terms->>'carrier'), own_account = t.carrier is not null,
       shipment_id = case when x.provider <> 'manual'
         and (x.provider, x.own_account) <> (coalesce(t.carrier, terms->>'carrier'), t.carrier is not null)
         then platform.uuid7() else x.shipment_id end, tried_at = platform.clock(),
       leased_until = platform.clock() + make_interval(secs => (terms->>'seconds')::int)
   from platform.tenants t
-  where x.order_id = r.order_id and t.id = r.tenant_id and x.status in ('open', 'refused')
+  where x.shipment_id = r.shipment_id and t.id = r.tenant_id and x.status in ('open', 'refused')
     and coalesce(x.leased_until <= platform.clock(), true)
   returning shipping.label_task(x) || jsonb_build_object('lease', x.leased_until,
     'account', shipping.account_json(x.provider, x.own_account, x.tenant_id)) into task;
@@ -12899,12 +15374,13 @@ begin
     returning * into label_void;
     continue when not found;
     tasks := tasks || (
-      -- The request may be for a later shipment by now.
+      -- The request may be for a later shipment by now. Then any other of the order has its address.
       select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', label_void.tenant_id,
         'shipmentId', label_void.shipment_id, 'provider', label_void.provider, 'carrier', label_void.carrier,
         'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id,
         'account', shipping.account_json(label_void.provider, label_void.own_account, label_void.tenant_id)))
-      from shipping.label_requests r where r.order_id = label_void.order_id);
+      from shipping.label_requests r where r.order_id = label_void.order_id
+      order by r.shipment_id = label_void.shipment_id desc, r.is_part limit 1);
   end loop;
   return tasks;
 end
@@ -12913,7 +15389,7 @@ alter function shipping.lease_voids_step(text[],jsonb) owner to fusion_shipping;
 revoke all on function shipping.lease_voids_step(text[],jsonb) from public;
 
 -- function: shipping.open_label_request(orders.orders,jsonb,character varying)
--- src/db/shipping/shipments.sql
+-- src/db/shipping/label-requests.sql
 CREATE OR REPLACE FUNCTION shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id character varying)
  RETURNS shipping.label_requests
  LANGUAGE plpgsql
@@ -12927,7 +15403,7 @@ begin
   insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
   values (order_row.id, order_row.tenant_id, shipment_id, 'open',
     shipping.add_recipient_name(address, order_row.customer_id), now_at, now_at)
-  on conflict (order_id) do nothing returning * into request;
+  on conflict (order_id) where not is_part do nothing returning * into request;
   return request;
 end
 $function$;
@@ -12947,13 +15423,14 @@ declare
   item record;
   order_row orders.orders;
   request shipping.label_requests;
-  task jsonb;
+  is_automatic boolean;
   tasks jsonb := '[]';
   busy jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform platform.claim_new_events('shipping',
     array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  is_automatic := (select t.automatic_labels from platform.tenants t where t.id = platform.tenant());
   for item in
     select m->>'orderId' as order_id, min(m->>'shipmentId') as shipment_id, min(m->>'traceparent') as trace
     from jsonb_array_elements(input->'messages') m group by 1 order by 1
@@ -12965,18 +15442,23 @@ begin
       where x.order_id = order_row.id and x.status in ('open', 'refused');
       continue;
     end if;
-    select * into request from shipping.label_requests x where x.order_id = order_row.id;
-    if not found and order_row.shipping_address is not null then
-      request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
+    if is_automatic and order_row.shipping_address is not null
+      and not exists (select from shipping.label_requests x where x.order_id = order_row.id) then
+      perform shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
     end if;
-    -- `ended`: a refund of this order failed at the bank. Only the merchant can request its next label.
-    continue when request.order_id is null or request.status in ('made', 'ended');
-    task := shipping.lease_label(request, input);
-    if task is null then
-      busy := busy || to_jsonb(order_row.id);
-    else
-      tasks := tasks || (task || jsonb_build_object('traceparent', item.trace));
-    end if;
+    -- `ended`: a refund of this order failed at the bank, or the merchant ships it in parts. Only the merchant can request
+    -- its next label.
+    for request in select * from shipping.label_requests x
+      where x.order_id = order_row.id and x.status in ('open', 'refused') order by x.created_at, x.shipment_id
+    loop
+      if request.leased_until > platform.clock() then
+        busy := busy || to_jsonb(order_row.id);
+        continue;
+      end if;
+      request := shipping.take_units(request);
+      continue when request.status = 'ended';
+      tasks := tasks || (shipping.lease_label(request, input) || jsonb_build_object('traceparent', item.trace));
+    end loop;
   end loop;
   return jsonb_build_object('tasks', tasks, 'busy', busy);
 end
@@ -12984,6 +15466,81 @@ $function$;
 alter function shipping.open_labels(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.open_labels(jsonb,jsonb) from public;
 grant execute on function shipping.open_labels(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.open_part(jsonb,orders.orders,jsonb,jsonb)
+-- src/db/shipping/requested-shipments.sql
+CREATE OR REPLACE FUNCTION shipping.open_part(call jsonb, order_row orders.orders, address jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  idempotency_key constant varchar := call->>'idempotencyKey';
+  wanted constant integer[] := orders.units_of(order_row, input->'items');
+  request shipping.label_requests;
+  shipment shipping.shipments;
+  rest shipping.label_requests; -- the request for all units
+  unknown_line bigint;
+  is_new boolean;
+begin
+  select n into unknown_line from jsonb_array_elements(input->'items') with ordinality e(i, n)
+    where not exists (select from generate_series(1, jsonb_array_length(order_row.items)) p where p::text = i->>'lineId')
+    order by n limit 1;
+  if unknown_line is not null then
+    return platform.leave(call, 'shipments.create', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', format('/items/%s/lineId', unknown_line - 1),
+        'detail', 'The order has no such line.'))));
+  end if;
+  select * into request from shipping.label_requests x
+    where x.order_id = order_row.id and x.is_part and x.request_key is not distinct from idempotency_key
+      and (x.status = 'open' and (idempotency_key is not null or x.quantities = wanted)
+        or x.status = 'made' and x.request_key is not null and x.created_at > platform.clock() - interval '24 hours'
+          and exists (select from shipping.shipments s where s.id = x.shipment_id and s.cancelled_at is null))
+    order by x.created_at limit 1;
+  if request.request_key is not null and (request.quantities, request.address) is distinct from (wanted, address) then
+    perform platform.fail('idempotency_key_reused');
+  end if;
+  if request.status = 'made' then -- by the queue, after this request had failed
+    select * into shipment from shipping.shipments x where x.id = request.shipment_id;
+    return platform.leave(call, 'shipments.create', shipping.shipment_json(shipment));
+  end if;
+  if order_row.status <> 'confirmed' then
+    perform platform.fail('conflict',
+      jsonb_build_object('reason', format('The order is %s, not confirmed.', order_row.status)));
+  end if;
+  is_new := request.order_id is null;
+  if is_new then
+    select * into rest from shipping.label_requests x where x.order_id = order_row.id and not x.is_part;
+  end if;
+  if coalesce(request.leased_until, case when rest.status = 'open' then rest.leased_until end) > platform.clock() then
+    return shipping.unmade_answer('{"busy": true}');
+  end if;
+  if is_new then
+    if orders.fulfil(order_row.id, wanted, case when rest.status = 'open' then rest.quantities end) is null then
+      return platform.leave(call, 'shipments.create', jsonb_build_object('error', 'conflict',
+        'detail', orders.shortage_of(order_row, wanted)));
+    end if;
+    if rest.status in ('open', 'refused') then
+      if rest.status = 'open' then
+        update shipping.label_requests x set quantities = null where x.shipment_id = rest.shipment_id;
+        rest.quantities := null; -- given back above
+      end if;
+      perform shipping.end_request(rest);
+    end if;
+    insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, is_part, quantities,
+      request_key, tried_at, created_at)
+    values (order_row.id, order_row.tenant_id, input->>'shipmentId', 'open', address, true, wanted,
+      idempotency_key, platform.clock(), platform.clock())
+    returning * into request;
+  else
+    update shipping.label_requests x set address = open_part.address
+    where x.shipment_id = request.shipment_id returning * into request;
+  end if;
+  return shipping.unmade_answer(jsonb_build_object('task', shipping.lease_label(request, input), 'remind', is_new));
+end
+$function$;
+alter function shipping.open_part(jsonb,orders.orders,jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.open_part(jsonb,orders.orders,jsonb,jsonb) from public;
 
 -- function: shipping.open_shipment(jsonb,jsonb)
 -- src/db/shipping/requested-shipments.sql
@@ -13009,10 +15566,17 @@ begin
   if order_row.id is null then
     perform platform.fail('not_found');
   end if;
-  wanted_address := shipping.add_recipient_name(input->'address', order_row.customer_id);
-  select * into request from shipping.label_requests x where x.order_id = order_row.id;
-  select * into shipment from shipping.shipments x
-    where x.order_id = order_row.id and x.cancelled_at is null;
+  wanted_address := coalesce(nullif(input->'address', 'null'), order_row.shipping_address);
+  if wanted_address is null then
+    return platform.leave(call, 'shipments.create', '{"error": "validation_failed", "errors": [{"pointer": "/address",
+      "detail": "is required, because the order has no shipping address"}]}');
+  end if;
+  wanted_address := shipping.add_recipient_name(wanted_address, order_row.customer_id);
+  if nullif(input->'items', 'null') is not null then
+    return shipping.open_part(call, order_row, wanted_address, input);
+  end if;
+  select * into request from shipping.label_requests x where x.order_id = order_row.id and not x.is_part;
+  select * into shipment from shipping.shipments x where x.id = request.shipment_id and x.cancelled_at is null;
   if shipment.id is not null then
     return platform.leave(call, 'shipments.create', case when request.address = wanted_address
       then shipping.shipment_json(shipment)
@@ -13023,21 +15587,27 @@ begin
       jsonb_build_object('reason', format('The order is %s, not confirmed.', order_row.status)));
   end if;
   if request.leased_until > platform.clock() then
-    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', '{"busy": true}'::jsonb);
+    return shipping.unmade_answer('{"busy": true}');
   end if;
   is_closed := request.status in ('made', 'ended');
   needs_reminder := request.order_id is null or request.status = 'refused' or is_closed;
   if request.order_id is null then
-    request := shipping.open_label_request(order_row, input->'address', input->>'shipmentId');
+    request := shipping.open_label_request(order_row, wanted_address, input->>'shipmentId');
   end if;
   update shipping.label_requests x
   set address = wanted_address, attempts = case when x.address = wanted_address and not is_closed then x.attempts
       else 0 end, shipment_id = case when is_closed then input->>'shipmentId' else x.shipment_id end,
       status = case when is_closed then 'open' else x.status end,
+      quantities = case when is_closed then null else x.quantities end,
       last_error = case when is_closed then null else x.last_error end
-  where x.order_id = order_row.id returning * into request;
-  return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-    'answer', jsonb_build_object('task', shipping.lease_label(request, input), 'remind', needs_reminder));
+  where x.shipment_id = request.shipment_id returning * into request;
+  request := shipping.take_units(request);
+  if request.status = 'ended' then
+    return platform.leave(call, 'shipments.create', '{"error": "conflict",
+      "detail": "Every unit of the order is in another parcel or was refunded."}');
+  end if;
+  return shipping.unmade_answer(
+    jsonb_build_object('task', shipping.lease_label(request, input), 'remind', needs_reminder));
 end
 $function$;
 alter function shipping.open_shipment(jsonb,jsonb) owner to fusion_shipping;
@@ -13069,8 +15639,9 @@ AS $function$
 declare
   item jsonb;
   shipment shipping.shipments;
+  request shipping.label_requests;
   new_status varchar;
-  answer jsonb := '{"made": [], "refused": [], "open": []}';
+  answer jsonb := '{"made": [], "refused": [], "open": [], "shipments": {}}';
 begin
   perform platform.enter_as(call, input->>'tenant');
   for item in select x from jsonb_array_elements(input->'results') x order by x->>'orderId' loop
@@ -13084,20 +15655,34 @@ begin
           status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused'
             else 'open' end
       where x.order_id = item->>'orderId' and x.status = (select 'open')
-        and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
+        and case when item ? 'shipmentId' then x.shipment_id = item->>'shipmentId' else not x.is_part end
         and x.leased_until is not distinct from coalesce((item->>'lease')::timestamptz, x.leased_until)
-      returning x.status into new_status;
-      if not found then
+      returning * into request;
+      new_status := request.status;
+      if new_status = 'refused' then
+        if request.quantities is not null then
+          perform orders.unfulfil(request.order_id, request.quantities);
+        end if;
+        if request.is_part and not (item->>'permanent')::boolean then
+          perform shipping.request_void(request, null);
+        end if;
+        update shipping.label_requests x set status = case when x.is_part then 'ended' else x.status end,
+          quantities = case when x.is_part then x.quantities end
+        where x.shipment_id = request.shipment_id;
+      end if;
+      if request.order_id is null then
         select x.status into new_status from shipping.label_requests x
         where x.order_id = item->>'orderId' and x.status in ('open', 'refused')
-          and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id);
+          and case when item ? 'shipmentId' then x.shipment_id = item->>'shipmentId' else not x.is_part end;
       elsif new_status = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',
           jsonb_build_object('orderId', item->>'orderId'), true);
       end if;
     end if;
     if new_status is not null then
-      answer := jsonb_insert(answer, array[new_status, '0']::text[], item->'orderId');
+      answer := jsonb_insert(answer, array[new_status, '0']::text[], item->'orderId')
+        || jsonb_build_object('shipments', answer->'shipments'
+          || jsonb_build_object(coalesce(item->>'shipmentId', ''), new_status));
     end if;
   end loop;
   return answer;
@@ -13220,7 +15805,7 @@ begin
   perform platform.enter_as(call, '*');
   excluded_ids := platform.keys_set_aside('remind-labels');
   for lost in
-    select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
+    select d.tenant_id, array_agg(distinct d.order_id::text) as orders from (
       select w.tenant_id, w.order_id
       from platform.tenants_with_rows('shipping.label_requests', 'status = ''open''') t(id)
       cross join lateral ( -- of each tenant in turn
@@ -13310,9 +15895,13 @@ declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.order_id = order_row.id;
-  if request.shipment_id <> label->>'shipmentId' then
+  select * into request from shipping.label_requests x
+    where x.order_id = order_row.id
+      and case when label ? 'shipmentId' then x.shipment_id = label->>'shipmentId' else not x.is_part end;
+  if not found then
     request.shipment_id := label->>'shipmentId';
+    request.tenant_id := order_row.tenant_id;
+    request.order_id := order_row.id;
     perform shipping.request_void(request, label);
     return null;
   end if;
@@ -13320,22 +15909,30 @@ begin
   if found then
     return shipment;
   end if;
-  if order_row.status <> 'confirmed' then
+  -- A request may have ended or been given up while its label was made. Then its units may be in another parcel.
+  if order_row.status = 'confirmed'
+    and (request.status = 'open' and request.quantities is null or request.status = 'refused') then
+    request := shipping.take_units(request);
+  end if;
+  if order_row.status <> 'confirmed' or request.status = 'ended' then
     update shipping.label_requests x
-    set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
-      order_row.status, label->>'carrier', label->>'trackingNumber')
-    where x.order_id = order_row.id;
+    set status = 'ended', leased_until = null, last_error = format('%s while its label was made: %s %s.',
+      case order_row.status when 'confirmed' then 'The request ended' else 'The order was ' || order_row.status end,
+      label->>'carrier', label->>'trackingNumber')
+    where x.shipment_id = request.shipment_id;
     perform shipping.request_void(request, label);
     return null;
   end if;
   insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
-    own_account, external_id, created_at, updated_at)
+    own_account, external_id, quantities, created_at, updated_at)
   values (request.shipment_id, order_row.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl',
     'created', order_row.tenant_id, label->>'provider',
-    coalesce((label->>'ownAccount')::boolean, false), label->>'externalId', platform.clock(), platform.clock())
+    coalesce((label->>'ownAccount')::boolean, false), label->>'externalId', request.quantities, platform.clock(),
+    platform.clock())
   returning * into shipment;
-  update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
-  where x.order_id = order_row.id;
+  update shipping.label_requests x
+  set status = 'made', leased_until = null, last_error = null, quantities = request.quantities
+  where x.shipment_id = request.shipment_id;
   if label ? 'traceparent' then
     perform platform.set_trace(label->>'traceparent');
   end if;
@@ -13355,11 +15952,72 @@ CREATE OR REPLACE FUNCTION shipping.shipment_json(s shipping.shipments)
  STABLE
 AS $function$
   select jsonb_build_object('id', s.id, 'orderId', s.order_id, 'trackingNumber', s.tracking_number,
-    'carrier', s.carrier, 'labelUrl', s.label_url, 'status', s.status, 'createdAt', platform.iso(s.created_at))
+    'carrier', s.carrier, 'labelUrl', s.label_url, 'status', s.status, 'createdAt', platform.iso(s.created_at),
+    'items', shipping.items_json(s.quantities))
 $function$;
 alter function shipping.shipment_json(shipping.shipments) owner to fusion_shipping;
 revoke all on function shipping.shipment_json(shipping.shipments) from public;
 grant execute on function shipping.shipment_json(shipping.shipments) to fusion_orders, fusion_reader;
+
+-- function: shipping.show_shipment(jsonb,jsonb)
+-- src/db/shipping/shoppers.sql
+CREATE OR REPLACE FUNCTION shipping.show_shipment(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'shipping:read', '{publishable,session}');
+  shipment shipping.shipments;
+begin
+  select * into shipment from shipping.shipments s where s.id = input->>'id';
+  if not found or not orders.may_reach_order_id(shipment.order_id) then
+    perform platform.fail('not_found');
+  end if;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', shipping.shipment_json(shipment));
+end
+$function$;
+alter function shipping.show_shipment(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.show_shipment(jsonb,jsonb) from public;
+grant execute on function shipping.show_shipment(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.take_units(shipping.label_requests)
+-- src/db/shipping/label-requests.sql
+CREATE OR REPLACE FUNCTION shipping.take_units(r shipping.label_requests)
+ RETURNS shipping.label_requests
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if r.is_part then
+    return r;
+  end if;
+  r.quantities := orders.fulfil(r.order_id, null, case when r.status = 'open' then r.quantities end);
+  if r.quantities is null then
+    if r.status = 'open' and r.attempts > 0 then
+      perform shipping.request_void(r, null);
+    end if;
+    r.status := 'ended';
+    update shipping.label_requests x set status = r.status, quantities = null where x.shipment_id = r.shipment_id;
+  end if;
+  return r;
+end
+$function$;
+alter function shipping.take_units(shipping.label_requests) owner to fusion_shipping;
+revoke all on function shipping.take_units(shipping.label_requests) from public;
+
+-- function: shipping.unmade_answer(jsonb)
+-- src/db/shipping/requested-shipments.sql
+CREATE OR REPLACE FUNCTION shipping.unmade_answer(answer jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', answer)
+$function$;
+alter function shipping.unmade_answer(jsonb) owner to fusion_shipping;
+revoke all on function shipping.unmade_answer(jsonb) from public;
 
 -- ==== Row-level security policies, triggers, and checks that call functions =========================================
 
@@ -13467,6 +16125,7 @@ create policy proven_tenant on inventory.reservations for select to fusion_reade
 create policy tenant on inventory.reservations to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+alter table inventory.reservations add constraint reservations_restocked_within CHECK (restocked IS NULL OR inventory.units_within(restocked, quantities));
 
 -- policies and triggers: orders.carts
 create policy every_tenant on orders.carts for select to fusion_orders
@@ -13476,6 +16135,8 @@ create policy tenant on orders.carts to public
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: orders.customers
+create policy every_tenant on orders.customers for select to fusion_orders
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on orders.customers for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{customers:read,customers:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on orders.customers to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -13506,6 +16167,7 @@ create policy proven_tenant on orders.discounts for select to fusion_reader
 create policy tenant on orders.discounts to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_discounts AFTER INSERT OR DELETE OR UPDATE ON orders.discounts FOR EACH ROW EXECUTE FUNCTION audit.record('discount', 'id');
 
 -- policies and triggers: orders.orders
 create policy every_tenant on orders.orders for select to fusion_inventory
@@ -13518,6 +16180,17 @@ create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, 
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 alter table orders.orders add constraint orders_lines_agree CHECK (lines IS NULL OR orders.lines_agree(lines, subtotal, discount_total, tax_total, shipping_tax, tax_included, tax_lines));
+alter table orders.orders add constraint orders_refunded_amounts_within CHECK (refunded_amounts IS NULL OR orders.amounts_within(refunded_amounts, items, lines));
+alter table orders.orders add constraint orders_refunded_within CHECK (refunded_quantities IS NULL OR orders.counts_within(refunded_quantities, orders.quantities_of(items)));
+alter table orders.orders add constraint orders_restocked_within CHECK (restocked_quantities IS NULL OR orders.counts_within(restocked_quantities, refunded_quantities));
+alter table orders.orders add constraint orders_returned_within CHECK (returned_quantities IS NULL OR orders.counts_within(returned_quantities, refunded_quantities));
+
+-- policies and triggers: orders.returns
+create policy proven_tenant on orders.returns for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on orders.returns to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: orders.shipping_options
 create policy proven_tenant on orders.shipping_options for select to fusion_reader
@@ -13525,6 +16198,7 @@ create policy proven_tenant on orders.shipping_options for select to fusion_read
 create policy tenant on orders.shipping_options to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_shipping_options AFTER INSERT OR DELETE OR UPDATE ON orders.shipping_options FOR EACH ROW EXECUTE FUNCTION audit.record('shipping_option', 'id');
 
 -- policies and triggers: orders.tax_rates
 create policy proven_tenant on orders.tax_rates for select to fusion_reader
@@ -13532,6 +16206,7 @@ create policy proven_tenant on orders.tax_rates for select to fusion_reader
 create policy tenant on orders.tax_rates to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_tax_rates AFTER INSERT OR DELETE OR UPDATE ON orders.tax_rates FOR EACH ROW EXECUTE FUNCTION audit.record('tax_rate', 'id');
 
 -- policies and triggers: payments.account_readings
 create policy every_tenant on payments.account_readings for select to fusion_payments

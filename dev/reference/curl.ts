@@ -1,11 +1,5 @@
-import {
-  sampleCampaign,
-  sampleCustomer,
-  sampleImage,
-  sampleOrder,
-  sampleProduct,
-  sampleTaxRate,
-} from '../../src/routes/examples.ts';
+import { sampleCampaign } from '../../src/routes/campaign-examples.ts';
+import { sampleCustomer, sampleImage, sampleOrder, sampleProduct, sampleTaxRate } from '../../src/routes/examples.ts';
 import { type CurlExtra, curlExtras } from './curl-extras.ts';
 import { sampleFile } from './literals.ts';
 import type { Parameter, ResolvedOperation } from './openapi.ts';

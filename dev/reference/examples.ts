@@ -1,11 +1,10 @@
+import { sampleCampaign, sampleParticipant } from '../../src/routes/campaign-examples.ts';
 import { sampleCart } from '../../src/routes/cart-examples.ts';
 import { sampleDiscount } from '../../src/routes/discounts.ts';
 import {
-  sampleCampaign,
   sampleCollection,
   sampleCustomer,
   sampleOrder,
-  sampleParticipant,
   samplePayment,
   samplePriceList,
   sampleProduct,

@@ -23,7 +23,8 @@ import { showResource } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
 import { showResult } from '../http/result.ts';
-import { listOf, sampleCampaign, sampleParticipant, sampleProduct } from './examples.ts';
+import { sampleCampaign, sampleParticipant } from './campaign-examples.ts';
+import { listOf, sampleProduct } from './examples.ts';
 
 const params = z.object({ id });
 const tag = 'Group commerce';

@@ -210,50 +210,6 @@ export const sampleOrder = {
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
 
-export const sampleCampaign = {
-  id: '019ab3f3-3d4e-7f50-8b62-7c8d9e0f1a2b',
-  productId: sampleProduct.id,
-  sku: sampleProduct.sku,
-  minParticipants: 50,
-  maxParticipants: 200,
-  actualParticipants: 37,
-  securedParticipants: 31,
-  successOn: 'joined',
-  price: 19.99,
-  originalPrice: 29.99,
-  currency: 'USD',
-  startTime: '2026-01-31T12:00:00.000Z',
-  endTime: '2036-02-03T12:00:00.000Z',
-  status: 'active',
-  createdAt: '2026-01-31T11:00:00.000Z',
-};
-
-export const sampleParticipant = {
-  id: '019ab3f4-4e5f-7061-8c73-8d9e0f1a2b3c',
-  campaignId: sampleCampaign.id,
-  userId: 'user-1',
-  orderId: '019ab3f4-4e5f-7061-8c73-8d9e0f1a2b3d',
-  paymentId: '019ab3f4-4e5f-7061-8c73-8d9e0f1a2b3e',
-  shippingAddress: null,
-  state: 'joined',
-  reason: null,
-  secureBy: '2026-01-31T12:10:00.000Z',
-  subtotal: sampleCampaign.price,
-  shippingTotal: 4.99,
-  shippingTax: 0.8,
-  taxTotal: 3.99,
-  taxIncluded: true,
-  taxLines: [{ name: 'VAT', rate: 19, taxable: 20.99, amount: 3.99 }],
-  shippingOption: { id: '019ab3f4-6a7b-7c8d-9e0f-1a2b3c4d5e6f', name: 'Parcel' },
-  total: 24.98,
-  currency: sampleCampaign.currency,
-  email: null,
-  billingAddress: null,
-  metadata: {},
-  joinedAt: '2026-01-31T12:00:00.000Z',
-  updatedAt: '2026-01-31T12:00:00.000Z',
-};
-
 export const samplePayment = {
   id: '019ab3f1-1b2c-7d3e-9f40-5a6b7c8d9e0f',
   orderId: sampleOrder.id,
