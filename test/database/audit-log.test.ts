@@ -220,6 +220,13 @@ const recordedInAuditLog: Record<string, Change> = {
     rows: ['tax_rate delete'],
     prepare: async () => send('DELETE', `/v1/tax-rates/${(await createTaxRate()).id}`),
   },
+  createCustomerSession: {
+    rows: ['customer_session insert'],
+    async prepare() {
+      const { body } = await store.send('POST', '/v1/customers', { email: `${randomUUID()}@example.com` });
+      return send('POST', '/v1/customer-sessions', { customerId: body.id });
+    },
+  },
   createCustomer: {
     rows: ['customer insert'],
     prepare: async () => send('POST', '/v1/customers', newCustomer()),

@@ -8,8 +8,8 @@
 create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key,lookup_key}';
-  personal constant text[] := '{email,email_key,name,phone,addresses,metadata,vat_number}';
+  hidden constant text[] := '{key_hash,token_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key,lookup_key}';
+  personal constant text[] := '{email,email_key,name,phone,addresses,metadata,vat_number,oidc_subject}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
@@ -75,6 +75,10 @@ create or replace trigger audit_discounts after insert or update or delete on or
   for each row execute function audit.record('discount', 'id');
 create or replace trigger audit_shipping_options after insert or update or delete on orders.shipping_options
   for each row execute function audit.record('shipping_option', 'id');
+-- Only a session that a secret key opens: a customer's own log-ins are not changes by an administrator.
+create or replace trigger audit_sessions after insert on platform.customer_sessions
+  for each row when (coalesce(current_setting('app.shopper', true), '') = '')
+  execute function audit.record('customer_session', 'customer_id');
 
 -- On the ledger, not on the stock: the stock changes with every order.
 create or replace trigger audit_stock after insert on inventory.adjustments
