@@ -1172,8 +1172,8 @@ CREATE OR REPLACE FUNCTION audit.record()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key,lookup_key}';
-  personal constant text[] := '{email,email_key,name,phone,addresses,metadata,vat_number}';
+  hidden constant text[] := '{key_hash,token_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices,code_key,lookup_key}';
+  personal constant text[] := '{email,email_key,name,phone,addresses,metadata,vat_number,oidc_subject}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
@@ -4005,7 +4005,9 @@ begin
   if exists (select from group_commerce.participants p where p.id = any(ids) and p.state in ('joined', 'secured', 'ordered')) then
     return false;
   end if;
-  update group_commerce.participants p set shipping_address = null, updated_at = platform.clock() where p.id = any(ids);
+  update group_commerce.participants p
+  set shipping_address = null, billing_address = null, email = null, metadata = null, updated_at = platform.clock()
+  where p.id = any(ids);
   return true;
 end
 $function$;
@@ -4087,7 +4089,8 @@ CREATE OR REPLACE FUNCTION group_commerce.export_places(user_id character varyin
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select coalesce(jsonb_agg(jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'orderId', p.order_id,
-    'state', p.state, 'shippingAddress', p.shipping_address, 'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
+    'state', p.state, 'email', p.email, 'shippingAddress', p.shipping_address, 'billingAddress', p.billing_address,
+    'metadata', p.metadata, 'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
   from (
     select x.* from group_commerce.participants x where x.user_id = export_places.user_id and x.state <> 'released'
     union all
@@ -6940,6 +6943,9 @@ begin
       return replay;
     end if;
   end if;
+  if platform.shopper()->>'customer' is not null then
+    perform orders.keep_customer(customer);
+  end if;
   if orders.items_error(items) is not null then
     return platform.leave(call, 'carts.create', orders.items_error(items));
   end if;
@@ -7542,11 +7548,11 @@ begin
       status = case when c.status = 'open' then 'cancelled' else c.status end,
       version = platform.next_version(c.version), updated_at = platform.clock()
   where c.id = any(cart_ids);
+  update orders.returns r set reason = null where r.order_id = any(order_ids);
   perform orders.forget_customer_key(orders.customer_key(customer.email, null));
   perform shipping.erase_labels(order_ids);
   perform platform.erase_answers(cart_ids || customer.id::text);
-  perform platform.end_sessions(customer.id);
-  delete from orders.customers c where c.id = customer.id;
+  delete from orders.customers c where c.id = customer.id; -- with its sessions (customer_sessions_customer_id_fkey)
   perform platform.emit('customer.erased', customer.id, jsonb_build_object('customerId', customer.id), true);
   return platform.leave(call, 'customers.erase', jsonb_build_object('id', customer.id));
 end
@@ -8237,6 +8243,23 @@ $function$;
 alter function orders.items_error(jsonb) owner to fusion_orders;
 revoke all on function orders.items_error(jsonb) from public;
 
+-- function: orders.keep_customer(character varying)
+-- src/db/orders/shoppers.sql
+CREATE OR REPLACE FUNCTION orders.keep_customer(customer character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform 1 from orders.customers c where c.id = customer for key share;
+  if not found then
+    perform platform.fail('unauthenticated');
+  end if;
+end
+$function$;
+alter function orders.keep_customer(character varying) owner to fusion_orders;
+revoke all on function orders.keep_customer(character varying) from public;
+
 -- function: orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb)
 -- src/db/orders/totals.sql
 CREATE OR REPLACE FUNCTION orders.lines_agree(lines jsonb, subtotal numeric, discount numeric, tax numeric, shipping_tax numeric, tax_included boolean, tax_lines jsonb)
@@ -8326,6 +8349,9 @@ declare
   customer constant varchar := platform.shopper()->>'customer';
   cart orders.carts;
 begin
+  if customer is not null then
+    perform orders.keep_customer(customer);
+  end if;
   select * into cart from orders.carts c where c.id = input->>'id' and orders.may_reach_cart(c) for update;
   if not found then
     perform platform.fail('not_found');
@@ -13316,21 +13342,6 @@ alter function platform.end_operation(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.end_operation(jsonb,jsonb) from public;
 grant execute on function platform.end_operation(jsonb,jsonb) to fusion_worker;
 
--- function: platform.end_sessions(character varying)
--- src/db/platform/erasure.sql
-CREATE OR REPLACE FUNCTION platform.end_sessions(customer_id character varying)
- RETURNS void
- LANGUAGE sql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  delete from platform.customer_sessions s
-  where s.tenant_id = platform.tenant() and s.customer_id = end_sessions.customer_id
-$function$;
-alter function platform.end_sessions(character varying) owner to fusion_platform;
-revoke all on function platform.end_sessions(character varying) from public;
-grant execute on function platform.end_sessions(character varying) to fusion_orders;
-
 -- function: platform.enter(jsonb,text,text,text[])
 -- src/db/platform/idempotency.sql
 CREATE OR REPLACE FUNCTION platform.enter(call jsonb, scope text, operation text, shoppers text[] DEFAULT '{}'::text[])
@@ -16266,6 +16277,7 @@ create policy shown_session on platform.customer_sessions for select to fusion_p
 create policy tenant on platform.customer_sessions to public
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_sessions AFTER INSERT ON platform.customer_sessions FOR EACH ROW WHEN (COALESCE(current_setting('app.shopper', true), '') = '') EXECUTE FUNCTION audit.record('customer_session', 'customer_id');
 
 -- policies and triggers: platform.dead_letters
 create policy every_tenant on platform.dead_letters to fusion_platform

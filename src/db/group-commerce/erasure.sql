@@ -1,7 +1,7 @@
 -- requires: platform/access.sql
 -- Erasing and exporting what is stored about a customer.
 
--- Erases the addresses of a user's places. Returns false, and erases nothing, while one of them is not finished. Locks
+-- Erases the e-mail, addresses and metadata of a user's places. Returns false, and erases nothing, while one of them is not finished. Locks
 -- the places by id. For orders.
 create or replace function group_commerce.erase_places(user_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -16,7 +16,9 @@ begin
   if exists (select from group_commerce.participants p where p.id = any(ids) and p.state in ('joined', 'secured', 'ordered')) then
     return false;
   end if;
-  update group_commerce.participants p set shipping_address = null, updated_at = platform.clock() where p.id = any(ids);
+  update group_commerce.participants p
+  set shipping_address = null, billing_address = null, email = null, metadata = null, updated_at = platform.clock()
+  where p.id = any(ids);
   return true;
 end
 $$;
@@ -25,7 +27,8 @@ $$;
 create or replace function group_commerce.export_places(user_id varchar) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(jsonb_agg(jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'orderId', p.order_id,
-    'state', p.state, 'shippingAddress', p.shipping_address, 'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
+    'state', p.state, 'email', p.email, 'shippingAddress', p.shipping_address, 'billingAddress', p.billing_address,
+    'metadata', p.metadata, 'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
   from (
     select x.* from group_commerce.participants x where x.user_id = export_places.user_id and x.state <> 'released'
     union all

@@ -45,11 +45,11 @@ begin
       status = case when c.status = 'open' then 'cancelled' else c.status end,
       version = platform.next_version(c.version), updated_at = platform.clock()
   where c.id = any(cart_ids);
+  update orders.returns r set reason = null where r.order_id = any(order_ids);
   perform orders.forget_customer_key(orders.customer_key(customer.email, null));
   perform shipping.erase_labels(order_ids);
   perform platform.erase_answers(cart_ids || customer.id::text);
-  perform platform.end_sessions(customer.id);
-  delete from orders.customers c where c.id = customer.id;
+  delete from orders.customers c where c.id = customer.id; -- with its sessions (customer_sessions_customer_id_fkey)
   perform platform.emit('customer.erased', customer.id, jsonb_build_object('customerId', customer.id), true);
   return platform.leave(call, 'customers.erase', jsonb_build_object('id', customer.id));
 end

@@ -21,6 +21,18 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce((select orders.may_reach_order(o) from orders.orders o where o.id = may_reach_order_id.order_id), false)
 $$;
 
+-- Keeps the customer of a session from being erased until the transaction ends, so that its erasure finds what this
+-- transaction writes. The lock is taken before the cart's. Raises unauthenticated if the customer was erased meanwhile.
+create or replace function orders.keep_customer(customer varchar) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform 1 from orders.customers c where c.id = customer for key share;
+  if not found then
+    perform platform.fail('unauthenticated');
+  end if;
+end
+$$;
+
 call platform.set_owner('orders', 'fusion_orders');
 
 grant execute on function orders.may_reach_order, orders.may_reach_order_id to fusion_payments;

@@ -12,13 +12,6 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     and exists (select from unnest(ids) e(id) where strpos(i.answer::text, e.id) > 0)
 $$;
 
--- Ends the sessions of a customer. For orders.
-create or replace function platform.end_sessions(customer_id varchar) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-  delete from platform.customer_sessions s
-  where s.tenant_id = platform.tenant() and s.customer_id = end_sessions.customer_id
-$$;
-
 call platform.set_owner('platform', 'fusion_platform');
 
-grant execute on function platform.erase_answers, platform.end_sessions to fusion_orders;
+grant execute on function platform.erase_answers to fusion_orders;

@@ -30,6 +30,9 @@ declare
   customer constant varchar := platform.shopper()->>'customer';
   cart orders.carts;
 begin
+  if customer is not null then
+    perform orders.keep_customer(customer);
+  end if;
   select * into cart from orders.carts c where c.id = input->>'id' and orders.may_reach_cart(c) for update;
   if not found then
     perform platform.fail('not_found');
@@ -121,6 +124,9 @@ begin
     if replay is not null then
       return replay;
     end if;
+  end if;
+  if platform.shopper()->>'customer' is not null then
+    perform orders.keep_customer(customer);
   end if;
   if orders.items_error(items) is not null then
     return platform.leave(call, 'carts.create', orders.items_error(items));
