@@ -107,6 +107,7 @@ CLIENT_SECRET=$(curl -sS -X POST "$API/v1/payments" \\
   --data-binary '{"orderId": "'"$PLACE_ORDER_ID"'"}' | field clientSecret)`,
   },
   checkoutCart: { wholeSample: checkout },
+  createCustomerSession: { before: create('CUSTOMER_ID', '/v1/customers', `{"email": "'"$(uuid)"'@example.com"}`) },
   createPayment: { before: placeOrder },
   createRefund: { before: pay },
   refundOrder: { before: payOrder },

@@ -31,6 +31,7 @@ const shellExpressions: Record<string, string> = {
   [sampleImage.id]: '$IMAGE_ID',
   [sampleOrder.id]: '$ORDER_ID',
   [sampleTaxRate.category]: 'books-$(uuid)',
+  [sampleCustomer.id]: '$CUSTOMER_ID',
   [sampleCustomer.email]: '$(uuid)@example.com',
   [sampleCampaign.startTime]: '$(at 0)',
   [sampleCampaign.endTime]: '$(at 72)',

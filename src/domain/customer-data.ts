@@ -1,7 +1,20 @@
+import * as z from 'zod';
+import { address, id, time } from '../base/fields.ts';
 import type { Context } from '../context.ts';
 import type { OrderRow } from '../db/orders/queries.ts';
-import { toOrder } from './orders/order.ts';
+import { customer } from './customers.ts';
+import { order, toOrder } from './orders/order.ts';
 import { runWrite } from './refusals.ts';
+
+/** Everything that is stored about a customer. Carts and places as they are stored, without prices. */
+export const customerExport = z
+  .object({
+    customer,
+    carts: z.array(z.looseObject({ id, status: z.string(), shippingAddress: address.nullable(), createdAt: time })),
+    places: z.array(z.looseObject({ id, campaignId: id, shippingAddress: address.nullable(), joinedAt: time })),
+    orders: z.array(order).meta({ description: 'Newest first' }),
+  })
+  .meta({ id: 'CustomerExport' });
 
 /**
  * Erases the personal data of a customer: the customer, its sessions, and the e-mail, names and addresses in its orders,

@@ -16,7 +16,7 @@ customerSessions.post(
     summary: 'Log a customer in',
     description:
       'With a secret key, `customerId` names any customer. With a publishable key, a page sends the `idToken` that the ' +
-      'tenant’s OpenID provider gave to its buyer (`oidc` of the tenant). The customer is the one who has logged in with ' +
+      "tenant's OpenID provider gave to its buyer (`oidc` of the tenant). The customer is the one who has logged in with " +
       'it before, or the one with its e-mail address if the provider has verified it. If there is none, one is created ' +
       'with that address. The session ends after an hour, with the ID token if that is earlier, and with its customer. ' +
       'Its token replaces the key of a page: it reads the catalog, and the orders, payments and shipments of its ' +

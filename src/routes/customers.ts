@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
 import { email, id, page } from '../base/fields.ts';
-import { eraseCustomer, exportCustomer } from '../domain/customer-data.ts';
+import { customerExport, eraseCustomer, exportCustomer } from '../domain/customer-data.ts';
 import {
   createCustomer,
   customer,
@@ -74,8 +74,8 @@ customers.get(
     responses: {
       200: {
         description: 'The file',
-        type: ['application/json'],
-        example: { 'application/json': { customer: sampleCustomer, carts: [], places: [], orders: [sampleOrder] } },
+        schema: customerExport,
+        example: { customer: sampleCustomer, carts: [], places: [], orders: [sampleOrder] },
       },
     },
     errors: ['not_found'],

@@ -20,6 +20,7 @@ import { operation } from '../http/operation.ts';
 import { showResult } from '../http/result.ts';
 import { listOf, sampleLineRefund, sampleReturn } from './examples.ts';
 
+const cancelledSample = { ...sampleReturn, status: 'cancelled' };
 const params = z.object({ id });
 
 /** Refunds and returns of an order: `/v1/orders/{id}/refunds`, `/v1/orders/{id}/returns`. */
@@ -151,7 +152,7 @@ returns.post(
     scope: 'orders:write',
     idempotency: 'optional',
     params,
-    responses: { 200: { description: 'The cancelled return', schema: orderReturn } },
+    responses: { 200: { description: 'The cancelled return', schema: orderReturn, example: cancelledSample } },
     errors: ['not_found', 'conflict'],
   }),
   async (c) => {

@@ -116,11 +116,11 @@ async function createFixture(store: Store) {
   const { body: doomedList } = await store.send('POST', '/v1/price-lists', newList);
   const newDiscount = { name: 'D', type: 'percentage', value: 1 };
   const discounts = [];
-  const shippingOptions = [];
-  for (let n = 0; n < 2; n++) {
+  const shippingOptions: string[] = [];
+  for (let n = 0; n < 3; n++) {
     discounts.push(await create('/v1/discounts', { ...newDiscount, code: `${sku}-${n}` }));
     shippingOptions.push(
-      await create('/v1/shipping-options', { name: 'S', countries: ['US'], currency: 'USD', price: 5 }),
+      await create('/v1/shipping-options', { name: 'S', countries: ['US'], currency: 'USD', price: 0 }),
     );
   }
   const newRate = (category: string) => ({ name: 'VAT', country: 'ZW', category: `${sku}-${category}`, rate: 15 });
@@ -128,10 +128,12 @@ async function createFixture(store: Store) {
   const { body: doomedRate } = await store.send('POST', '/v1/tax-rates', newRate('b'));
   const { body: customer } = await store.send('POST', '/v1/customers', { email: `${sku}@example.com` });
   const { body: doomedCustomer } = await store.send('POST', '/v1/customers', { email: `${sku}-2@example.com` });
-  const fill = (itemSku: string) =>
-    create('/v1/carts', {
-      ...{ currency: 'USD', items: [{ sku: itemSku, quantity: 1 }], email: 'ada@example.com' },
-    });
+  const fill = async (itemSku: string) => {
+    const id = await create('/v1/carts', { currency: 'USD', items: [{ sku: itemSku, quantity: 1 }] });
+    const change = { email: 'ada@example.com', shippingAddress: home, shippingOptionId: shippingOptions[2] };
+    await store.send('PATCH', `/v1/carts/${id}`, change);
+    return id;
+  };
   const [cart, freeCart, doomedCart] = [await fill(sku), await fill(gift.sku), await fill(sku)];
   const requestReturn = () => create(`/v1/orders/${sold.id}/returns`, { items: [{ lineId: '1', quantity: 1 }] });
   const [comingBack, doomedReturn] = [await requestReturn(), await requestReturn()];
@@ -200,9 +202,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     discounts: fixture.discounts[id === 'deleteDiscount' ? 1 : 0],
     'shipping-options': fixture.shippingOptions[id === 'deleteShippingOption' ? 1 : 0],
     'tax-rates': id === 'deleteTaxRate' ? fixture.doomedRate.id : fixture.taxRate.id,
-    carts:
-      { checkoutCart: fixture.freeCart, reopenCart: fixture.freeCart, cancelCart: fixture.doomedCart }[id] ??
-      fixture.cart,
+    carts: { checkoutCart: fixture.freeCart, cancelCart: fixture.doomedCart }[id] ?? fixture.cart,
     orders:
       id === 'cancelOrder'
         ? fixture.cancellable
