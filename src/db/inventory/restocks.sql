@@ -135,9 +135,11 @@ $$;
 
 -- Whether every count is from 0 to its limit (reservations_restocked_within).
 create or replace function inventory.units_within(counts integer[], limits integer[]) returns boolean
-language sql immutable as $$
-  select cardinality(counts) = cardinality(limits)
-    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true)
+language plpgsql immutable as $$
+begin
+  return cardinality(counts) = cardinality(limits)
+    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true);
+end
 $$;
 
 do $$

@@ -123,25 +123,31 @@ $$;
 
 -- Whether every count is from 0 to that of `limits`; null stands for zeros (orders_refunded_within and others).
 create or replace function orders.counts_within(counts integer[], limits integer[]) returns boolean
-language sql immutable as $$
-  select limits is not null and cardinality(counts) = cardinality(limits)
-    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true)
+language plpgsql immutable as $$
+begin
+  return limits is not null and cardinality(counts) = cardinality(limits)
+    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true);
+end
 $$;
 
 -- Whether no line has more money refunded than was paid for it (orders_refunded_amounts_within).
 create or replace function orders.amounts_within(amounts numeric[], items jsonb, lines jsonb) returns boolean
-language sql immutable as $$
-  select cardinality(amounts) = jsonb_array_length(items) and not exists (
+language plpgsql immutable as $$
+begin
+  return cardinality(amounts) = jsonb_array_length(items) and not exists (
     select from jsonb_array_elements(items) with ordinality i(item, place)
     where (amounts[i.place] between 0 and coalesce((lines->(i.place::int - 1)->>'total')::numeric,
-      (i.item->>'quantity')::numeric * (i.item->>'price')::numeric)) is not true)
+      (i.item->>'quantity')::numeric * (i.item->>'price')::numeric)) is not true);
+end
 $$;
 
 -- The quantities of an order's items.
 create or replace function orders.quantities_of(items jsonb) returns integer[]
-language sql immutable as $$
-  select array(select (i.item->>'quantity')::int from jsonb_array_elements(items) with ordinality i(item, place)
-    order by i.place)
+language plpgsql immutable as $$
+begin
+  return array(select (i.item->>'quantity')::int from jsonb_array_elements(items) with ordinality i(item, place)
+    order by i.place);
+end
 $$;
 
 do $$

@@ -256,16 +256,20 @@ begin
 end
 $$;
 
--- Whether the frozen amounts of an order's lines are complete and add up to those of the order (orders_lines_agree).
+-- Whether the frozen amounts of an order's lines are complete and add up to those of the order (orders_lines_agree). The
+-- functions of CHECK constraints are in PL/pgSQL, because each write prepares its constraints again, and would parse the
+-- text of a SQL function to inline it.
 create or replace function orders.lines_agree(lines jsonb, subtotal numeric, discount numeric, tax numeric,
   shipping_tax numeric, tax_included boolean, tax_lines jsonb) returns boolean
-language sql immutable as $$
-  select coalesce(sum(l.subtotal) = lines_agree.subtotal and sum(l.discount) = lines_agree.discount
+language plpgsql immutable as $$
+begin
+  return (select coalesce(sum(l.subtotal) = lines_agree.subtotal and sum(l.discount) = lines_agree.discount
       and sum(l.tax) + shipping_tax = lines_agree.tax
       and bool_and(coalesce(l.subtotal >= l.discount and l.discount >= 0 and l.tax >= 0
         and l.total = l.subtotal - l.discount + case when tax_included then 0 else l.tax end, false)), false)
     and coalesce((select sum((t->>'amount')::numeric) from jsonb_array_elements(tax_lines) t), 0) = lines_agree.tax
-  from jsonb_to_recordset(lines) l(subtotal numeric, discount numeric, tax numeric, total numeric)
+  from jsonb_to_recordset(lines) l(subtotal numeric, discount numeric, tax numeric, total numeric));
+end
 $$;
 
 do $$
