@@ -1,12 +1,14 @@
 import type { Fixture } from '../fixture/fixture.ts';
-import type { Loaded, LoadJob } from './job.ts';
+import type { Loaded, LoadJob, OpenCart } from './job.ts';
 import type { LimitJob } from './limit-child.ts';
 import type { Loader } from './load.ts';
 import type { Shop } from './seed.ts';
+import type { CartShop } from './seed-carts.ts';
 
 export type Bench = {
   fixture: Fixture;
   shop: Shop;
+  cartShop: CartShop;
   load: Loader<LoadJob, Loaded>;
   limit: Loader<LimitJob, Loaded>;
   file: string | undefined;
@@ -44,5 +46,5 @@ export type Case = {
   run: (bench: Bench, turn: Turn, prepared: Prepared) => Promise<Loaded>;
 };
 
-/** Payments that wait for their webhook. Empty if the case needs none. */
-export type Prepared = { paymentId: string; intentId: string }[];
+/** Payments that wait for their webhook, or carts that wait for their checkout. Empty if the case needs none. */
+export type Prepared = { payments?: { paymentId: string; intentId: string }[]; carts?: OpenCart[] };

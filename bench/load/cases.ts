@@ -27,7 +27,7 @@ const runPreparedStatement = (bench: Bench, turn: Turn, hot: boolean, rate?: num
 };
 
 /** The number of requests of a turn: its amount, or its seconds at `rate` requests per second. */
-const amountOf = (turn: Turn, rate: number): number =>
+export const amountOf = (turn: Turn, rate: number): number =>
   'amount' in turn.for ? turn.for.amount : Math.round(turn.for.seconds * rate);
 
 /** Waits until the query returns `done`. Resolves with the seconds since `began`. */
@@ -143,7 +143,7 @@ export const cases: Case[] = [
     against: ['limit-order-alone'],
     sinks: 'none',
     counted: false,
-    run: (bench, turn) => order(spread, 1)(bench, { ...turn, clients: 1 }, []),
+    run: (bench, turn) => order(spread, 1)(bench, { ...turn, clients: 1 }, {}),
   },
   {
     name: 'order-kafka',
@@ -185,7 +185,7 @@ export const cases: Case[] = [
     counted: false,
     async prepare(bench, turn) {
       await fillQueue(bench.fixture, bench.shop.hotSku, turn.warmUp ? 2_000 : decidedHolds);
-      return [];
+      return {};
     },
     async run(bench, turn) {
       const began = performance.now();
@@ -215,8 +215,8 @@ export const cases: Case[] = [
     against: ['limit-insert', 'order'],
     sinks: 'none',
     counted: true,
-    prepare: (bench, turn) => seedPayments(bench.fixture, amountOf(turn, 400)),
-    run(bench, turn, payments) {
+    prepare: async (bench, turn) => ({ payments: await seedPayments(bench.fixture, amountOf(turn, 400)) }),
+    run(bench, turn, { payments = [] }) {
       const recipe: Recipe = { kind: 'webhook', payments, amount: paymentCents, secret: 'whsec_dev' };
       return send(bench, { ...turn, for: { amount: payments.length } }, recipe);
     },
@@ -239,7 +239,7 @@ export const cases: Case[] = [
       await seedOutbox(bench.fixture, turn.warmUp ? 2_000 : relayedEvents);
       // The same cron first asks Stripe about payments that waited for five minutes, which takes seconds.
       await bench.fixture.pool.query(`update payments.payments set checked_at = now() where status = 'pending'`);
-      return [];
+      return {};
     },
     async run(bench, turn) {
       const amount = turn.warmUp ? 2_000 : relayedEvents;

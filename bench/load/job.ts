@@ -9,6 +9,9 @@ export type RejectedRequest = {
   newKeys?: boolean;
 };
 
+/** A cart that can be checked out, and its `Cart-Token`. */
+export type OpenCart = { id: string; token: string };
+
 /** The requests that the load generator sends. It is plain data because it is sent to another process. */
 export type Recipe =
   /** One request, repeated. */
@@ -17,7 +20,11 @@ export type Recipe =
   /** GET requests for each path in turn, starting over after the last. */
   | { kind: 'paths'; paths: string[] }
   /** Orders with this number of lines, each line with a different SKU. */
-  | { kind: 'order'; skus: string[]; lines: number; async: boolean }
+  | { kind: 'order'; skus: string[]; lines: number; async: boolean; fields?: object }
+  /** The checkout of each cart. */
+  | { kind: 'carts'; carts: OpenCart[]; total: number }
+  /** Reads of each cart in turn, starting over after the last. */
+  | { kind: 'cart-reads'; carts: OpenCart[] }
   /** Joins, each by a new user. */
   | { kind: 'join'; campaigns: string[] }
   /** `payment_intent.succeeded`, once for each payment, with Stripe's signature. */

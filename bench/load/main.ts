@@ -6,6 +6,7 @@ import { startFixture } from '../fixture/fixture.ts';
 import { withTable } from '../growth/docs.ts';
 import type { Bench, Case, Turn } from './case.ts';
 import { cases, withLimits } from './cases.ts';
+import { cartCases } from './cases-carts.ts';
 import { rejectedCases } from './cases-refused.ts';
 import { replayCase } from './cases-replay.ts';
 import { markdownOf } from './docs.ts';
@@ -19,9 +20,11 @@ import { countStatements, measure } from './measure.ts';
 import { type BenchOptions, help, readBenchOptions } from './options.ts';
 import { chartOf } from './result-chart.ts';
 import { seedShop } from './seed.ts';
+import { seedCartShop } from './seed-carts.ts';
 import { formatFigure, resultLines, targetLines } from './table.ts';
 import { type CaseResult, targetsOf } from './targets.ts';
 
+const allCases = [...cases, ...cartCases, ...rejectedCases, replayCase];
 const folder = join(repository, 'bench', 'results');
 
 async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOptions, progress: Progress) {
@@ -51,8 +54,9 @@ async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOp
 
 async function run(options: BenchOptions): Promise<void> {
   const progress = new Progress((text) => process.stdout.write(text), process.stdout.isTTY === true);
-  const all = [...cases, ...rejectedCases, replayCase];
-  const chosen = withLimits(all, options.cases).filter(({ name }) => name !== 'replay' || options.file !== undefined);
+  const chosen = withLimits(allCases, options.cases).filter(
+    ({ name }) => name !== 'replay' || options.file !== undefined,
+  );
   if (options.file === undefined)
     progress.say('The case "replay" is skipped because no file of orders is given (--file).');
   progress.say('Starting the store, each part in its own process');
@@ -62,7 +66,8 @@ async function run(options: BenchOptions): Promise<void> {
   try {
     await makeLimitTables(fixture.pool);
     const shop = await progress.step('Shop', () => seedShop(fixture));
-    const bench: Bench = { fixture, shop, load, limit, file: options.file, rates: new Map() };
+    const cartShop = await progress.step('Shop with carts', () => seedCartShop(fixture));
+    const bench: Bench = { fixture, shop, cartShop, load, limit, file: options.file, rates: new Map() };
     const statements = await progress.step('Statements', () => countStatements(bench, chosen, 1));
     const samples = await runRounds(bench, chosen, options, progress);
     const results: CaseResult[] = chosen.map(({ name, title, against }) => ({
@@ -97,10 +102,10 @@ async function run(options: BenchOptions): Promise<void> {
 try {
   const options = readBenchOptions(
     process.argv.slice(2),
-    [...cases, ...rejectedCases, replayCase].map(({ name }) => name),
+    allCases.map(({ name }) => name),
   );
   if (options) await run(options);
-  else console.log(help([...cases, ...rejectedCases, replayCase]));
+  else console.log(help(allCases));
 } catch (error) {
   console.error(`\n${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;

@@ -44,7 +44,7 @@ async function deletePaused(fixture: Fixture, sinks: Sinks): Promise<void> {
 export async function measure(bench: Bench, benchCase: Case, turn: Turn): Promise<Sample> {
   const { fixture } = bench;
   await pauseSinks(fixture, benchCase.sinks);
-  const prepared = (await benchCase.prepare?.(bench, turn)) ?? [];
+  const prepared = (await benchCase.prepare?.(bench, turn)) ?? {};
   await fixture.pool.query('checkpoint'); // otherwise this case would pay for the writes of the previous one
   await waitUntilIdle(fixture);
   const [cpu, { calls }] = await Promise.all([fixture.cpu(), fixture.calls()]);
@@ -111,7 +111,7 @@ export async function countStatements(
     for (const [index, benchCase] of cases.entries()) {
       if (!benchCase.counted) continue;
       const turn = { clients: 1, for: { amount: 20 }, seed: seed + index };
-      const prepared = (await benchCase.prepare?.(bench, turn)) ?? [];
+      const prepared = (await benchCase.prepare?.(bench, turn)) ?? {};
       await waitUntilIdle(bench.fixture);
       await pool.query('select pg_stat_statements_reset()');
       await benchCase.run(bench, turn, prepared);

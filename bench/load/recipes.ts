@@ -95,8 +95,25 @@ export function scriptOf(recipe: Recipe, seed: number): () => Script {
       return oneStep(() => ({ method: 'GET', path: recipe.paths[count++ % recipe.paths.length] ?? '/', headers: {} }));
     case 'order': {
       const extraHeaders: Record<string, string> = recipe.async ? { prefer: 'respond-async' } : {};
-      return oneStep(() => order(recipe.skus, recipe.lines, extraHeaders));
+      return oneStep(() => order(recipe.skus, recipe.lines, extraHeaders, recipe.fields));
     }
+    case 'cart-reads':
+      return oneStep(() => {
+        const read = recipe.carts[count++ % recipe.carts.length];
+        return { method: 'GET', path: `/v1/carts/${read?.id}`, headers: { 'cart-token': read?.token ?? '' } };
+      });
+    case 'carts':
+      return oneStep(() => {
+        const open = recipe.carts[count];
+        return (
+          open && {
+            method: 'POST',
+            path: `/v1/carts/${open.id}/checkout`,
+            headers: { ...json, 'cart-token': open.token, 'idempotency-key': uniqueKey() },
+            body: JSON.stringify({ expectedTotal: recipe.total }),
+          }
+        );
+      });
     case 'join':
       return oneStep(() => ({
         method: 'POST',

@@ -65,6 +65,16 @@ export function targetsOf(results: readonly CaseResult[]): Target[] {
     { metric: 'join over 100 campaigns / order of 1 line', reached: ratio('join-100', 'order'), atLeast: 0.9 },
     { metric: 'join of one campaign / order of one hot SKU', reached: ratio('join', 'order-hot'), atLeast: 0.9 },
     { metric: 'webhook / order of 1 line', reached: ratio('webhook', 'order'), atLeast: 0.9 },
+    {
+      metric: 'checkout of a cart of 3 lines / order of 3 lines',
+      reached: ratio('cart-checkout', 'order-3'),
+      atLeast: 0.7,
+    },
+    {
+      metric: 'cart read by its shopper / product not in the cache',
+      reached: ratio('cart-read', 'product-miss'),
+      atLeast: 0.5,
+    },
     { metric: 'relay to Kafka, events per second', reached: find('relay')?.rate, atLeast: 5_000 },
     {
       metric: 'product from the edge cache / static response',

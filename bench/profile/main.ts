@@ -6,12 +6,14 @@ import { Progress } from '../../dev/support/progress.ts';
 import { startFixture } from '../fixture/fixture.ts';
 import type { Bench, Turn } from '../load/case.ts';
 import { cases as benchCases } from '../load/cases.ts';
+import { cartCases } from '../load/cases-carts.ts';
 import { rejectedCases } from '../load/cases-refused.ts';
 import type { Loaded, LoadJob } from '../load/job.ts';
 import type { LimitJob } from '../load/limit-child.ts';
 import { startLoader } from '../load/load.ts';
 import { measure, pauseSinks } from '../load/measure.ts';
 import { seedShop } from '../load/seed.ts';
+import { seedCartShop } from '../load/seed-carts.ts';
 import { formatFigure } from '../load/table.ts';
 import { profileOf } from './cpuprofile.ts';
 import { help, type ProfileOptions, readProfileOptions } from './options.ts';
@@ -20,7 +22,7 @@ import { readLocations } from './stacks.ts';
 import { summaryLines } from './summary.ts';
 
 /** The limits are not the store's code. */
-const cases = [...benchCases, ...rejectedCases].filter(({ isLimit }) => !isLimit);
+const cases = [...benchCases, ...cartCases, ...rejectedCases].filter(({ isLimit }) => !isLimit);
 
 async function main(): Promise<void> {
   const options = readProfileOptions(
@@ -48,7 +50,8 @@ async function profile({ name, seconds, clients, out, sampler }: ProfileOptions)
   const limit = startLoader<LimitJob, Loaded>('./limit-child.ts');
   try {
     const shop = await progress.step('Shop', () => seedShop(fixture));
-    const bench: Bench = { fixture, shop, load, limit, file: undefined, rates: new Map() };
+    const cartShop = await seedCartShop(fixture);
+    const bench: Bench = { fixture, shop, cartShop, load, limit, file: undefined, rates: new Map() };
     const locate = await readLocations(join(fixture.dir, 'bundle', 'index.js.map'));
     const seed = Math.floor(Date.now() / 1000) % 1_000_000_000;
     const turn = (more: Partial<Turn>): Turn => ({ clients, for: { seconds }, seed, ...more });
