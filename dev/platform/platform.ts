@@ -23,6 +23,7 @@ import {
   seedProducts,
   seedSettings,
   seedTenants,
+  seedTerms,
 } from './seed.ts';
 import { type DatabaseSettings, repository, type StartSettings } from './settings.ts';
 import { startWorker } from './worker.ts';
@@ -187,10 +188,12 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
     await callbacks.progress.step(
       'Products',
       async () => {
-        await seedProducts(worker.url);
-        for (const { name } of cells) await seedProducts(worker.url, name);
+        for (const cell of [undefined, ...cells.map(({ name }) => name)]) {
+          await seedProducts(worker.url, cell);
+          await seedTerms(worker.url, cell);
+        }
       },
-      () => 'sample products of the tenant default',
+      () => 'sample products, taxes and shipping of the tenant default',
     );
   const crons = await readCrons(join(repository, 'wrangler.toml'));
   const stopClock = startClock(crons, (cron, minute) => {

@@ -19,11 +19,38 @@ export const devKeysOf = (tenant: string, cell?: string): Record<Kind, string> =
 
 const products = [
   { sku: 'MUG-01', name: 'Stoneware mug', description: 'Holds 0.3 l and forgives the dishwasher.', price: 14.5 },
-  { sku: 'TEA-EARL', name: 'Earl Grey, 100 g', description: 'Black tea with bergamot.', price: 8.9 },
-  { sku: 'TEA-MINT', name: 'Peppermint, 50 g', description: 'Whole leaves, no caffeine.', price: 6.2 },
+  {
+    sku: 'TEA-EARL',
+    name: 'Earl Grey, 100 g',
+    description: 'Black tea with bergamot.',
+    price: 8.9,
+    taxCategory: 'food',
+  },
+  {
+    sku: 'TEA-MINT',
+    name: 'Peppermint, 50 g',
+    description: 'Whole leaves, no caffeine.',
+    price: 6.2,
+    taxCategory: 'food',
+  },
   { sku: 'POT-02', name: 'Glass teapot', description: '1.2 l, with a steel strainer.', price: 39 },
   { sku: 'CANDLE-5', name: 'Beeswax candles, box of 5', description: null, price: 19.95 },
 ];
+
+/** The tax rates, shipping options and discount code of the tenant `default`, by the path of their collection. */
+const terms = {
+  'tax-rates': [
+    { name: 'VAT', country: 'DE', rate: 19 },
+    { name: 'VAT, reduced', country: 'DE', category: 'food', rate: 7 },
+    { name: 'VAT', country: 'AT', rate: 20 },
+    { name: 'VAT, reduced', country: 'AT', category: 'food', rate: 10 },
+  ],
+  'shipping-options': [
+    { name: 'Standard', countries: ['DE', 'AT'], currency: 'EUR', price: 4.9, freeFrom: 60, minDays: 2, maxDays: 4 },
+    { name: 'Express', countries: ['DE'], currency: 'EUR', price: 9.9, minDays: 1, maxDays: 2 },
+  ],
+  discounts: [{ code: 'WELCOME10', name: 'Welcome', type: 'percentage', value: 10 }],
+};
 
 /** The SKU of one of the seeded products. */
 export const seededSku = 'MUG-01';
@@ -129,21 +156,44 @@ export async function seedSettings(url: string): Promise<void> {
   }
 }
 
+/** Sends a request of the tenant `default` to the API. */
+const send = (api: string, cell: string | undefined, method: string, path: string, body?: object, key?: string) =>
+  fetch(`${api}/v1/${path}`, {
+    method,
+    headers: {
+      authorization: `Bearer ${devKeysOf('default', cell).secret}`,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(key === undefined ? {} : { 'idempotency-key': key }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+
 /** Creates sample products of the tenant `default` through the API, in a cell if it is named. Safe to repeat. */
 export async function seedProducts(api: string, cell?: string): Promise<void> {
   for (const product of products) {
-    const response = await fetch(`${api}/v1/products`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${devKeysOf('default', cell).secret}`,
-        'content-type': 'application/json',
-        'idempotency-key': `seed-${product.sku}`,
-      },
-      body: JSON.stringify({ ...product, currency: 'EUR', inventory: 250 }),
-    });
+    const body = { ...product, currency: 'EUR', inventory: 250 };
+    // The key is not the one of earlier releases, whose products had other fields.
+    const response = await send(api, cell, 'POST', 'products', body, `seed-product-${product.sku}`);
     const text = await response.text();
-    // After a day the API no longer replays the response of the idempotency key, but rejects the SKU as taken.
+    // An earlier start has made it, and the API replays the response of an idempotency key for a day only.
     const exists = response.status === 409 && text.includes('sku_taken');
     if (!response.ok && !exists) throw new Error(`POST /v1/products returned ${response.status}: ${text}`);
+  }
+}
+
+/**
+ * Creates sample tax rates, shipping options and a discount code of the tenant `default` through the API, each kind
+ * only if the tenant has none. In a cell if it is named. Safe to repeat.
+ */
+export async function seedTerms(api: string, cell?: string): Promise<void> {
+  for (const [path, rows] of Object.entries(terms)) {
+    const list = await send(api, cell, 'GET', `${path}?limit=1`);
+    if (!list.ok) throw new Error(`GET /v1/${path} returned ${list.status}: ${await list.text()}`);
+    const { data } = (await list.json()) as { data: unknown[] };
+    for (const row of data.length > 0 ? [] : rows) {
+      const response = await send(api, cell, 'POST', path, row);
+      if (!response.ok) throw new Error(`POST /v1/${path} returned ${response.status}: ${await response.text()}`);
+      await response.body?.cancel();
+    }
   }
 }

@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { seedProducts, seedTenants } from '../../dev/platform/seed.ts';
+import { accessibilityFaults } from '../support/accessibility.ts';
 import { type OpenBrowser, openBrowser } from '../support/browser.ts';
 import { type Store, startStore } from '../support/harness.ts';
 
@@ -34,16 +33,6 @@ async function openPage(place = ''): Promise<Opened> {
   await page.goto(`${store.url}/docs${place}`);
   await page.getByRole('heading', { name: 'FusionCommerce' }).waitFor();
   return { page, complaints, asked };
-}
-
-const axe = readFile(fileURLToPath(import.meta.resolve('axe-core/axe.min.js')), 'utf8');
-
-/** What axe-core finds that breaks WCAG 2.1 AA. */
-async function accessibilityFaults(page: Page): Promise<string[]> {
-  await page.evaluate(await axe);
-  const run = `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] })`;
-  const { violations } = (await page.evaluate(run)) as { violations: { id: string; nodes: { html: string }[] }[] };
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 200)).join('\n')}`);
 }
 
 test('both files are served with their headers, and asked for again by their ETag', async () => {
