@@ -59,6 +59,7 @@ async function visit({
   const profile = context ?? (await open.browser.newContext({ viewport: { width, height: 800 } }));
   if (context === undefined) contexts.push(profile);
   const page = await profile.newPage();
+  page.setDefaultTimeout(15_000);
   const opened: Visit = { page, context: profile, complaints: [], sent: [], preflights: [] };
   page.on('console', (message) => {
     const isStatus = message.text().startsWith('Failed to load resource: the server responded with a status');
@@ -160,11 +161,11 @@ test('a shopper buys from a page of another origin with a publishable key alone,
     ...['Subtotal €56.80', 'Shipping €4.90', 'Total €61.70'],
     ...['of which VAT, 19 % €7.01', 'of which VAT, reduced, 7 % €1.16'],
   ]);
-  await page.getByLabel('Code').fill('SUMMER');
+  await page.getByLabel('Code', { exact: true }).fill('SUMMER');
   await page.keyboard.press('Enter');
   await expect.poll(() => page.locator('[data-for="/discountCodes"]').textContent()).toContain('SUMMER');
   await check('details, shipping and code');
-  await page.getByLabel('Code').fill('welcome10');
+  await page.getByLabel('Code', { exact: true }).fill('welcome10');
   await button(page, 'Apply').click();
   await see(page, 'totals', [
     ...['Subtotal €56.80', 'Discount -€5.68', 'Shipping €4.90', 'Total €56.02'],

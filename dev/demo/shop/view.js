@@ -79,7 +79,7 @@ function shippingOption({ id, name, price, minDays, maxDays }, { currency, shipp
   const days = minDays === null ? '' : `, ${minDays} to ${maxDays} days`;
   const input = element('input', { id, type: 'radio', name: '/shippingOptionId', checked: id === shippingOptionId });
   input.onchange = () => choose(id);
-  return element('label', {}, input, ` ${name}: ${money(price, currency)}${days}`);
+  return element('label', {}, input, `${name}: ${money(price, currency)}${days}`);
 }
 
 const noCart = { status: 'open', items: [], shippingOptions: [], totals: {}, messages: [] };
