@@ -93,6 +93,64 @@ test('the help of the demo lists every option', async () => {
   }
 });
 
+/** Starts the example shop and waits for its first line. */
+async function startShop(port: number) {
+  const env = { ...environment, SHOP_PORT: String(port) };
+  const child = spawn(process.execPath, [join(root, 'dev', 'demo', 'shop', 'main.ts')], { env });
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  return { child, line: line.toString() };
+}
+
+test('the example shop is served beside the platform until Ctrl-C, and its key finds products, shipping and the code', async () => {
+  const port = await findFreePort();
+  const { child, line } = await startShop(port);
+  expect(line).toContain(`http://127.0.0.1:${port}`);
+  const page = await fetch(`http://127.0.0.1:${port}/`);
+  expect([page.status, await page.text()]).toEqual([200, expect.stringContaining('<main>')]);
+  expect((await fetch(`http://127.0.0.1:${port}/main.ts`)).status).toBe(404);
+  const { api, key } = (await (await fetch(`http://127.0.0.1:${port}/config.json`)).json()) as Record<string, string>;
+  const response = await fetch(`${api}/v1/carts`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ items: [{ sku: 'MUG-01', quantity: 2 }] }),
+  });
+  const { id, token } = (await response.json()) as { id: string; token: string };
+  const change = await fetch(`${api}/v1/carts/${id}`, {
+    method: 'PATCH',
+    headers: { authorization: `Bearer ${key}`, 'cart-token': token, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      shippingAddress: { line1: 'Elbchaussee 1', city: 'Hamburg', country: 'DE' },
+      discountCodes: ['WELCOME10'],
+    }),
+  });
+  expect(await change.json()).toMatchObject({
+    totals: { subtotal: 29, discount: 2.9, tax: 4.17 },
+    shippingOptions: [{ name: 'Standard' }, { name: 'Express' }],
+  });
+
+  const second = await run(join('demo', 'shop', 'main.ts'), [], { ...environment, SHOP_PORT: String(port) });
+  expect([second.code, second.printed]).toEqual([1, expect.stringMatching(/^Port \d+ is in use: .*SHOP_PORT/)]);
+  child.kill('SIGINT');
+  expect(await once(child, 'close')).toEqual([0, null]);
+});
+
+test.each<[string, string[], Record<string, string>, string]>([
+  ['no running platform', ['--url', 'http://127.0.0.1:1'], {}, 'npm start'],
+  ['a secret key', ['--key', 'sk_dev_default'], {}, '--key must be a publishable key'],
+  ['an unknown key', ['--key', 'pk_dev_nobody'], {}, '--key'],
+  ['a wrong URL', ['--stripe-url', 'stripe'], {}, '--stripe-url must be a URL'],
+  ['a wrong port', [], { SHOP_PORT: '0' }, 'SHOP_PORT=0 is not a port'],
+])('the example shop says what to do about %s', async (_name, args, more, message) => {
+  const { code, printed } = await run(join('demo', 'shop', 'main.ts'), args, { ...environment, ...more });
+  expect([code, printed.trim().split('\n')]).toEqual([1, [expect.stringContaining(message)]]);
+});
+
+test('the help of the example shop lists every option and its port', async () => {
+  const { code, printed } = await run(join('demo', 'shop', 'main.ts'), ['--help']);
+  expect(code).toBe(0);
+  for (const option of ['--url ', '--stripe-url ', '--key ', 'SHOP_PORT']) expect(printed).toContain(option);
+});
+
 test('even a short run of the demo has every story', () => {
   const planned = createBuyers(Object.keys(stories).length, mulberry32(1)).map((buyer) => buyer.story);
   expect(new Set(planned)).toEqual(new Set(Object.keys(stories)));
