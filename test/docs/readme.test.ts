@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type OidcIssuer, startOidc } from '../../dev/oidc/server.ts';
-import { connectOidc, oidcAudience, seedProducts, seedTenants } from '../../dev/platform/seed.ts';
+import {
+  connectOidc,
+  oidcAudience,
+  seedProducts,
+  seedSettings,
+  seedTenants,
+  seedTerms,
+} from '../../dev/platform/seed.ts';
 import { type Code, statusOf } from '../../src/base/errors.ts';
 import { type Store, startStore } from '../support/harness.ts';
 import { paste } from '../support/paste.ts';
@@ -20,8 +27,10 @@ beforeAll(async () => {
   store = await startStore({ variables: { LIVE_SECONDS: '2', ALLOW_LOOPBACK_URLS: 'true' } });
   oidc = await startOidc({ port: 0, audience: oidcAudience });
   await seedTenants(store.database.url);
+  await seedSettings(store.database.url);
   await connectOidc(store.database.url, oidc.url);
   await seedProducts(store.url);
+  await seedTerms(store.url);
 });
 afterAll(async () => {
   await store.close();

@@ -48,5 +48,6 @@ export async function confirmPayment({ clientSecret, stripeAccount }, card) {
     }),
   }).catch(() => null);
   const { error } = (await response?.json()) ?? { error: { message: 'Stripe cannot be reached.' } };
-  if (error) throw { detail: `${error.message} Try again with another card, or change the cart.` };
+  const isPaid = ['succeeded', 'processing'].includes(error?.payment_intent?.status); // by an earlier confirmation
+  if (error && !isPaid) throw { detail: `${error.message} Try again with another card, or change the cart.` };
 }
