@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { topics } from '../../src/events/topics.ts';
 import type { ClientRequest } from './journal.ts';
 import type { ChaosPlatform } from './platform.ts';
+import { type SaleBooks, saleQueries } from './sale-books.ts';
 
 export type Line = { sku: string; quantity: number; price: number };
 export type OrderRow = {
@@ -25,6 +26,8 @@ export type ReservationRow = {
   skus: string[];
   quantities: number[];
   status: string;
+  /** The units that are back in stock although the order was paid. Null: none if committed, all if released. */
+  restocked: number[] | null;
   expires: Date | null;
 };
 export type StockRow = { tenant: string; sku: string; quantity: number; reserved: number };
@@ -121,7 +124,7 @@ export type StripeRefundRow = { id: string; intent: string; amount: number; stat
  * Everything that the audit checks, read once: rows of the database, Kafka's records, Stripe's objects, clients'
  * requests.
  */
-export type Books = {
+export type Books = SaleBooks & {
   orders: OrderRow[];
   reservations: ReservationRow[];
   stock: StockRow[];
@@ -152,9 +155,7 @@ const queries = {
     coalesce(shipping_total - discount_total + case when tax_included then 0 else tax_total end, 0) as extra,
     currency, status, failure_reason as failure, campaign_id as campaign, shipping_address is not null as address
     from orders.orders order by id`,
-  // Units that a refund of lines put back are free again.
-  reservations: `select order_id as "order", tenant_id as tenant, skus, case when status = 'committed' and restocked is not null
-      then array(select n - back from unnest(quantities, restocked) u(n, back)) else quantities end as quantities, status,
+  reservations: `select order_id as "order", tenant_id as tenant, skus, quantities, status, restocked,
     case when expires_at = 'infinity' then null else expires_at end as expires from inventory.reservations`,
   stock: 'select tenant_id as tenant, sku, quantity, reserved from inventory.inventory order by 1, 2',
   adjustments: 'select tenant_id as tenant, sku, delta, reason from inventory.adjustments',
@@ -175,6 +176,7 @@ const queries = {
   undelivered: `select o.sink, e.topic, o.key from platform.outbox o join platform.events e using (tenant_id, seq)`,
   deadLetters: `select sink, topic, key, reason, event_id as event from platform.dead_letters where replayed_at is null`,
   inbox: 'select consumer, event_id as event from platform.inbox',
+  ...saleQueries,
 } as const;
 
 type Metadata = Record<string, string>;
@@ -227,7 +229,12 @@ function intentsOf({ intents, payment_intents, charges, disputes, hidden }: Stri
 }
 
 /** Reads the database, Kafka and the Stripe emulator. Call it when no work is open. */
-export async function readBooks(platform: ChaosPlatform, requests: ClientRequest[], clock: number): Promise<Books> {
+export async function readBooks(
+  platform: ChaosPlatform,
+  requests: ClientRequest[],
+  clock: number,
+  storedTokens: Books['storedTokens'],
+): Promise<Books> {
   const results: Record<string, unknown[]> = {};
   for (const [name, sql] of Object.entries(queries)) results[name] = await platform.query(sql);
   const rows = results as Pick<Books, keyof typeof queries>;
@@ -246,5 +253,6 @@ export async function readBooks(platform: ChaosPlatform, requests: ClientRequest
     })),
     requests,
     clock,
+    storedTokens,
   };
 }

@@ -41,7 +41,7 @@ async function takePlace(story: Story, campaign: Campaign, userId: string): Prom
   await story.pause(0, 1_500);
   const joined = await story.request('campaigns.join', 'POST', `/v1/campaigns/${campaign.id}/join`, {
     key: story.unique('join'),
-    body: { userId, ...termsOfJoin(story.tenant, random, shippingAddress) },
+    body: { userId, ...termsOfJoin(story, shippingAddress) },
   });
   if (joined?.status !== 201) return;
   const leave = () =>

@@ -18,6 +18,7 @@ function findRelatedIds(books: Books, subjects: readonly string[]): Set<string> 
       if (!ids.has(id) && !ids.has(order) && !(intent !== null && ids.has(intent))) continue;
       for (const related of [id, order, intent]) if (related !== null) ids.add(related);
     }
+    for (const { order, cart } of books.amounts) if (cart !== null && ids.has(cart)) ids.add(order);
     for (const { id, reference } of books.orders) {
       if (reference !== null && (ids.has(id) || ids.has(reference))) ids.add(id).add(reference);
     }

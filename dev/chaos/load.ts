@@ -4,11 +4,13 @@ import { adjustStock, editProduct, importProducts, sendInvalidRequests } from '.
 import { placeAndPay } from './orders.ts';
 import { seededRandom } from './random.ts';
 import { createStory, type Shop, type Sku, type Story } from './shop.ts';
-import { addTerms } from './terms.ts';
+import { shopInBrowser } from './shoppers.ts';
+import { addTerms, tenants } from './terms.ts';
 
 /** The kinds of stories, with their share in percent. */
 const kinds = {
-  placeAndPay: 59,
+  placeAndPay: 35,
+  shopInBrowser: 24,
   adjustStock: 11,
   runCampaign: 12,
   editProduct: 6,
@@ -17,6 +19,7 @@ const kinds = {
 } as const;
 const play: Record<keyof typeof kinds, (story: Story) => Promise<void>> = {
   placeAndPay,
+  shopInBrowser,
   adjustStock,
   runCampaign,
   editProduct,
@@ -33,7 +36,7 @@ export function planStory(seed: number, index: number): { kind: keyof typeof kin
 /** Creates the products on sale, before any faults. Some SKUs are hot: scarce and often ordered. */
 export async function createProducts(shop: Shop): Promise<void> {
   await addTerms(shop);
-  for (const tenant of ['default', 'acme']) {
+  for (const tenant of tenants) {
     const story = createStory(shop, `shelves-${tenant}`, tenant);
     const skus: Sku[] = Array.from({ length: 60 }, (_, n) => ({
       sku: `${n < 5 ? 'HOT' : 'SKU'}-${n}`,

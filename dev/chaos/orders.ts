@@ -1,6 +1,7 @@
 import { signWebhook } from '../stripe/webhooks.ts';
 import { member, textOf } from './journal.ts';
 import { actInStripeDashboard, confirmAtStripe, decideDebit, retryUntil, type Story } from './shop.ts';
+import { optionOf, pickCodes } from './terms.ts';
 
 export const shippingAddress = {
   name: 'Ada Example',
@@ -11,7 +12,7 @@ export const shippingAddress = {
 };
 
 /** Random order lines: mostly few, sometimes up to fifty, and often hot SKUs. */
-function createLines({ shop, tenant, random }: Story): { sku: string; quantity: number; price?: number }[] {
+export function createLines({ shop, tenant, random }: Story): { sku: string; quantity: number; price?: number }[] {
   const skus = shop.skus[tenant] ?? [];
   const hotSkus = skus.filter(({ hot }) => hot);
   const size = random.pickWeighted({ one: 60, few: 25, many: 15 });
@@ -40,6 +41,8 @@ async function place(story: Story, deferred: boolean): Promise<PlacedOrder | und
     items: createLines(story),
     purchaseOrderNumber: key, // unique, so that the audit finds the order of this request
     ...(hasAddress ? { shippingAddress } : {}),
+    ...(hasAddress && random.chance(0.4) ? optionOf(story.shop, story.tenant) : {}),
+    ...(random.chance(0.15) ? { discountCodes: pickCodes(random), email: `${story.name}@example.com` } : {}),
     ...(isExpanded ? { expand: ['payment'] } : {}),
   };
   const headers = deferred ? { prefer: 'respond-async' } : {};
@@ -49,7 +52,7 @@ async function place(story: Story, deferred: boolean): Promise<PlacedOrder | und
   return { id: textOf(response.body, 'id'), total: Number(member(response.body, 'total')), hasAddress, payment };
 }
 
-const read = (story: Story, id: string) => story.request('orders.read', 'GET', `/v1/orders/${id}`);
+export const read = (story: Story, id: string) => story.request('orders.read', 'GET', `/v1/orders/${id}`);
 
 /** Opens the payment of an order, retrying until its stock is held. Undefined if the order cannot be paid. */
 async function openPayment(story: Story, orderId: string): Promise<OpenedPayment | undefined> {

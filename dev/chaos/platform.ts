@@ -20,8 +20,8 @@ import { type StripeEmulator, startStripe } from '../stripe/server.ts';
 import { findFreePort, signal } from '../support/process.ts';
 import { type WorkerProcess, workerProcess } from './worker-process.ts';
 
-/** Short durations in seconds, so that holds and places expire during the load. */
-const expirySeconds = { hold: 25, secure: 20, grace: 20 };
+/** Short durations in seconds, so that holds, places and carts expire during the load. */
+const expirySeconds = { hold: 25, secure: 20, grace: 20, cart: 35 };
 
 export type ChaosPlatform = {
   worker: WorkerProcess;
@@ -183,6 +183,7 @@ async function startParts(
         RESERVATION_TTL_SECONDS: String(expirySeconds.hold),
         JOIN_SECURE_SECONDS: String(expirySeconds.secure),
         CAMPAIGN_GRACE_SECONDS: String(expirySeconds.grace),
+        CART_TTL_SECONDS: String(expirySeconds.cart),
       },
     },
     createWriteStream(join(dir, 'worker.log'), { flags: 'a' }),

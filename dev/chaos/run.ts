@@ -9,6 +9,7 @@ import { Journal, member } from './journal.ts';
 import { createProducts, runLoad } from './load.ts';
 import { type ChaosPlatform, startChaosPlatform } from './platform.ts';
 import { formatCounts, formatFindings } from './report.ts';
+import { findStoredTokens } from './sale-books.ts';
 import { planFaults } from './schedule.ts';
 import { listOpen, type OpenWork, settle } from './settle.ts';
 import type { Shop } from './shop.ts';
@@ -90,6 +91,7 @@ async function playAndAudit(
     client,
     journal,
     skus: {},
+    shippingOptions: {},
     get closing() {
       return closing.signal.aborted;
     },
@@ -141,6 +143,7 @@ async function settleAndAudit(
   platform: ChaosPlatform,
   journal: Journal,
 ): Promise<ChaosResult> {
+  const storedTokens = await findStoredTokens(platform);
   const { open, turns, clock } = await settle(
     platform,
     journal,
@@ -156,7 +159,7 @@ async function settleAndAudit(
   }
   const lost = member(webhooks, 'lost');
   journal.count('webhooks', 'lost', Array.isArray(lost) ? lost.length : 0);
-  const books = await readBooks(platform, journal.requests, clock);
+  const books = await readBooks(platform, journal.requests, clock, storedTokens);
   const findings = audit(books);
   if (Object.keys(open).length > 0) {
     findings.unshift({

@@ -22,6 +22,7 @@ const openRows: Record<string, [id: string, rows: string]> = {
     `group_commerce.group_commerce_campaigns where status = 'active' or settled_at is null`,
   ],
   'places to settle': ['order_id', `group_commerce.participants where state in ('joined', 'secured', 'ordered')`],
+  'carts to end': ['id', `orders.carts where status in ('open', 'ordered')`],
   'labels to make': ['order_id', `shipping.label_requests where status = 'open'`],
 };
 

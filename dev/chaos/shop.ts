@@ -14,6 +14,8 @@ export type Shop = {
   journal: Journal;
   /** The products on sale, by tenant. */
   skus: Record<string, Sku[]>;
+  /** The shipping option that a tenant offers, by tenant. */
+  shippingOptions: Record<string, string>;
   /** True once stories may not start new steps. */
   readonly closing: boolean;
 };

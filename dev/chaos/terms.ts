@@ -1,27 +1,60 @@
 import type { Random } from './random.ts';
-import type { Shop } from './shop.ts';
+import { createStory, type Shop, type Story } from './shop.ts';
 
-/** A shipping option that `acme` offers. */
-export const acmeShippingOption = '019ab3f4-0000-7000-8000-000000000001';
+/** The tenants of a run. Only `acme` has taxes, shipping options and a discount without a code. */
+export const tenants = ['default', 'acme'] as const;
 
-/** Gives the tenant `acme` tax rates and a shipping option, so that the totals of its orders are more than their lines. */
-export async function addTerms({ platform }: Shop): Promise<void> {
-  await platform.query(
-    `insert into orders.tax_rates (id, tenant_id, name, country, rate, created_at, updated_at)
-     values ('tax-us', 'acme', 'Sales tax', 'US', 7.3, now(), now()), ('tax-pt', 'acme', 'IVA', 'PT', 23, now(), now())
-     on conflict do nothing`,
-  );
-  await platform.query(
-    `insert into orders.shipping_options (id, tenant_id, name, countries, currency, price, created_at, updated_at)
-     values ($1, 'acme', 'Parcel', array['US', 'PT'], 'USD', 4.99, now(), now()) on conflict do nothing`,
-    [acmeShippingOption],
-  );
+const option = { name: 'Parcel', countries: ['US', 'PT'], currency: 'USD', price: 4.99, minDays: 2, maxDays: 4 };
+const taxRates = [
+  { name: 'Sales tax', country: 'US', rate: 7.3 },
+  { name: 'IVA', country: 'PT', rate: 23 },
+];
+
+/** The limits are low, so that shoppers race for the last uses. */
+const discounts = [
+  { code: 'TENTH', name: 'A tenth', type: 'percentage', value: 10, combinable: true },
+  { code: 'FEW', name: 'For a few orders', type: 'percentage', value: 33.3, usageLimit: 9, combinable: false },
+  { code: 'FIVE', name: 'Five off', type: 'amount', value: 5, currency: 'USD', perCustomerLimit: 1, combinable: true },
+  {
+    ...{ code: 'BOTH', name: 'Both limits', type: 'percentage', value: 50 },
+    ...{ usageLimit: 25, perCustomerLimit: 2, combinable: true },
+  },
+  { code: 'POST', name: 'Free shipping', type: 'free_shipping', usageLimit: 30, combinable: true },
+] as const;
+const codes = [...discounts.map(({ code }) => code), 'NONE'];
+const automatic = { name: 'Hot', type: 'percentage', value: 2.5, skus: ['HOT-0', 'HOT-1'], combinable: true };
+
+/** Creates what the totals of orders depend on, before any faults. */
+export async function addTerms(shop: Shop): Promise<void> {
+  for (const tenant of tenants) {
+    const story = createStory(shop, `terms-${tenant}`, tenant);
+    const create = (kind: string, body: object) =>
+      story.request(`${kind}.create`, 'POST', `/v1/${kind}`, { key: story.unique(kind), body });
+    for (const discount of discounts) await create('discounts', discount);
+    if (tenant !== 'acme') continue;
+    await create('discounts', automatic);
+    for (const rate of taxRates) await create('tax-rates', rate);
+    const created = await create('shipping-options', option);
+    shop.shippingOptions[tenant] = String(Reflect.get(created?.body as object, 'id'));
+  }
+}
+
+/** Some discount codes: mostly none or one, in upper or lower case, and sometimes one that does not exist. */
+export function pickCodes(random: Random): string[] {
+  const count = random.pickWeighted({ none: 40, one: 40, two: 20 });
+  const picked = random.shuffle(codes).slice(0, { none: 0, one: 1, two: 2 }[count]);
+  return picked.map((code) => (random.chance(0.3) ? code.toLowerCase() : code));
 }
 
 /** What a buyer sends with a join: nothing, as at first, or an address, and with it sometimes the shipping option. */
-export function termsOfJoin(tenant: string, random: Random, shippingAddress: object): object {
+export function termsOfJoin({ shop, tenant, random }: Story, shippingAddress: object): object {
   const plan = random.pickWeighted({ nothing: 50, address: 25, option: 25 });
   if (plan === 'nothing') return {};
-  const option = plan === 'option' && tenant === 'acme' ? { shippingOptionId: acmeShippingOption } : {};
-  return { shippingAddress, email: 'ada@example.com', ...option };
+  return { shippingAddress, email: 'ada@example.com', ...(plan === 'option' ? optionOf(shop, tenant) : {}) };
+}
+
+/** The shipping option of a tenant, if it has one. */
+export function optionOf({ shippingOptions }: Shop, tenant: string): { shippingOptionId?: string } {
+  const id = shippingOptions[tenant];
+  return id === undefined ? {} : { shippingOptionId: id };
 }

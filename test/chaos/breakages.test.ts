@@ -132,3 +132,59 @@ describe('with SQL functions that act twice or not at all', () => {
     expect(messages('no hold outlives its expiry')).toMatch(/still held at/);
   });
 });
+
+describe('with SQL functions that forget carts and discounts', () => {
+  let messages: Awaited<ReturnType<typeof auditOf>>;
+  beforeAll(async () => {
+    messages = await auditOf(
+      { functionName: 'orders.return_uses', from: /if not exists[^;]*then/, to: 'if true then' },
+      { functionName: 'orders.require_open', from: `if status <> 'open' then`, to: 'if false then' },
+      { functionName: 'orders.count_taken_uses', from: /and c\.used < item\.usage_limit/, to: '' },
+      {
+        functionName: 'orders.find_discounts',
+        from: '(c.discount).usage_limit <=',
+        to: '(c.discount).usage_limit + 100 <=',
+      },
+      { functionName: 'orders.may_reach_cart', from: 'platform.shopper() is null', to: 'true' },
+      {
+        functionName: 'inventory.restock_units',
+        from: 'perform inventory.put_back(of_skus, units);',
+        to: 'perform inventory.put_back(of_skus, units); perform inventory.put_back(of_skus, units);',
+      },
+      {
+        functionName: 'orders.expire_carts_step',
+        from: `jsonb_build_object('cartId', cart.id,`,
+        to: `jsonb_build_object('email', cart.email, 'cartId', cart.id,`,
+      },
+    );
+  }, 240_000);
+
+  test('the audit finds uses of discounts that ended orders keep', () => {
+    expect(messages('an order has taken its uses of limited discounts, until it fails or is cancelled')).toMatch(
+      /its order is (failed|cancelled), but its use is taken/,
+    );
+  });
+
+  test('the audit finds a discount that is used more often than its limit', () => {
+    expect(messages('a limited discount counts the orders that use it, and never more than its limits')).toMatch(
+      /\d+ uses are taken, but its limit is \d+/,
+    );
+  });
+
+  test('the audit finds a cart that was ordered twice at once', () => {
+    expect(messages('a cart has at most one order at a time that has not ended')).toMatch(/open at the same time/);
+  });
+
+  test('the audit finds a cart that another shopper can read', () => {
+    expect(messages('every response that a client got is true')).toMatch(/another shopper got 200, not 404/);
+  });
+
+  test('the audit finds units of a refund that went back into stock twice', () => {
+    expect(messages('stock added = free + held + committed')).toMatch(/units were added/);
+  });
+
+  test('the audit finds personal data in an event', () => {
+    const text = messages('no event has personal data, and no stored response a token of a cart or session');
+    expect(text).toMatch(/\(cart\.expired\) has personal data: @/);
+  });
+});

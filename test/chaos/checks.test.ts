@@ -3,6 +3,7 @@ import { audit, checks } from '../../dev/chaos/audit/audit.ts';
 import { type Outcome, outcomes } from '../../dev/chaos/audit/outcomes.ts';
 import type { Books, EventRow } from '../../dev/chaos/books.ts';
 import type { ClientRequest, ClientResponse } from '../../dev/chaos/journal.ts';
+import { element, saleBreakages, saleRequests, validSales } from './sales.ts';
 
 const time = new Date('2026-11-22T12:00:00Z');
 
@@ -36,7 +37,8 @@ const request = (fields: Partial<ClientRequest> & { operation: string }, respons
 const respond = (status: number, body: unknown): ClientResponse => ({ status, body, replayed: false });
 
 /**
- * Books without findings: a paid order with a refund and a label, an order without stock, and a successful campaign.
+ * Books without findings: a paid order with a refund and a label, an order without stock, a successful campaign, and the
+ * carts of the two orders.
  */
 function validBooks(): Books {
   const items = [{ sku: 'A', quantity: 2, price: 10 }];
@@ -72,10 +74,14 @@ function validBooks(): Books {
     ['inventory.reserved', 'place'],
     ['payment.succeeded', 'p-place'],
     ['order.confirmed', 'place'],
+    ['cart.expired', 'cart-2'],
+    ['payment.created', 'p-short'],
+    ['payment.failed', 'p-short'],
   ]);
   const payment = { tenant: 'default', amount: '20.00', currency: 'USD', captured: '20.00', mode: 'order' };
   const intent = { status: 'succeeded', amount: 2_000, currency: 'usd', paid: true, hidden: false, dispute: null };
   return {
+    ...validSales(),
     orders: [
       { ...order, id: 'paid', reference: 's0-order-1', status: 'confirmed', campaign: null, address: true },
       {
@@ -89,11 +95,35 @@ function validBooks(): Books {
       { ...order, id: 'place', reference: null, status: 'confirmed', campaign: 'campaign' },
     ],
     reservations: [
-      { order: 'paid', tenant: 'default', skus: ['A'], quantities: [2], status: 'committed', expires: null },
-      { order: 'short', tenant: 'default', skus: ['A'], quantities: [2], status: 'refused', expires: null },
-      { order: 'place', tenant: 'default', skus: ['A'], quantities: [2], status: 'committed', expires: null },
+      {
+        order: 'paid',
+        tenant: 'default',
+        skus: ['A'],
+        quantities: [2],
+        status: 'committed',
+        expires: null,
+        restocked: [1],
+      },
+      {
+        order: 'short',
+        tenant: 'default',
+        skus: ['A'],
+        quantities: [2],
+        status: 'refused',
+        expires: null,
+        restocked: null,
+      },
+      {
+        order: 'place',
+        tenant: 'default',
+        skus: ['A'],
+        quantities: [2],
+        status: 'committed',
+        expires: null,
+        restocked: null,
+      },
     ],
-    stock: [{ tenant: 'default', sku: 'A', quantity: 1, reserved: 0 }],
+    stock: [{ tenant: 'default', sku: 'A', quantity: 2, reserved: 0 }],
     adjustments: [
       { tenant: 'default', sku: 'A', delta: 3, reason: 'opening' },
       { tenant: 'default', sku: 'A', delta: 2, reason: 's0-adjustment-1' },
@@ -102,6 +132,10 @@ function validBooks(): Books {
     payments: [
       { ...payment, id: 'p-paid', order: 'paid', status: 'succeeded', intent: 'pi_1', refunded: '5.00', done: '5.00' },
       { ...payment, id: 'p-place', order: 'place', status: 'succeeded', intent: 'pi_2', refunded: '0', done: '0' },
+      {
+        ...payment,
+        ...{ id: 'p-short', order: 'short', status: 'failed', intent: null, captured: '0', refunded: '0', done: '0' },
+      },
     ],
     refunds: [
       {
@@ -198,16 +232,11 @@ function validBooks(): Books {
         { operation: 'campaigns.join', path: '/v1/campaigns/campaign/join', key: 's0-join-1', body: { userId: 'u' } },
         respond(201, { id: 'seat' }),
       ),
+      ...saleRequests(),
     ],
     clock: time.getTime(),
   };
 }
-
-const element = <T>(list: T[], index = 0): T => {
-  const found = list[index];
-  if (found === undefined) throw new Error(`the list has no element ${index}`);
-  return found;
-};
 
 const singleOutcome = 'every payment at Stripe has one outcome: goods or a refund';
 const exactAmount = 'an order is confirmed only by a payment of its exact total and currency';
@@ -222,6 +251,7 @@ const printedLabel = request(
 
 /** Changes that break the promise of each check. One change may break other promises too. */
 const breakages: [check: string, title: string, change: (books: Books) => void][] = [
+  ...saleBreakages,
   ['stock added = free + held + committed', 'a missing unit', (b) => element(b.stock).quantity--],
   ['stock added = free + held + committed', 'a held unit without an order', (b) => element(b.stock).reserved++],
   [
@@ -260,7 +290,7 @@ const breakages: [check: string, title: string, change: (books: Books) => void][
   ],
   [oneLabelAUnit, 'two labels', (b) => b.shipments.push(element(b.shipments))],
   [oneLabelAUnit, 'no label', (b) => b.shipments.splice(0)],
-  [oneLabelAUnit, 'a label for some units', (b) => (element(b.shipments).quantities = [1])],
+  [oneLabelAUnit, 'a label for less than what was not refunded', (b) => (element(b.shipments).quantities = [0])],
   ["an order's hold and total match its lines", 'a tax that is not paid', (b) => (element(b.orders).extra = '3.80')],
   [
     'a place, its payment and its order have the same amount',

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Books, Line } from '../books.ts';
 import { type Check, cents, groupBy, type Report } from '../finding.ts';
 import { type ClientRequest, type ClientResponse, finalResponse, member, textOf } from '../journal.ts';
+import { cartResponseChecks } from './cart-answers.ts';
 import { parcelsOf, replayEvents } from './orders.ts';
 
 /** Checks whether a response agrees with the books. */
@@ -101,14 +102,14 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
 
   const refunded: ResponseCheck = (request, { status, body }, report) => {
     const key = request.key ?? '';
-    const payment = request.path.split('/')[3] ?? '';
+    const subject = request.path.split('/')[3] ?? ''; // the payment, or the order of a refund of lines
     const madeRefunds = refunds.get(key) ?? [];
     const expected = status === 201 ? 1 : 0;
     if (madeRefunds.length !== expected) {
-      report([payment, key], `the response was ${status}, but ${madeRefunds.length} refunds were made`);
+      report([subject, key], `the response was ${status}, but ${madeRefunds.length} refunds were made`);
     }
     if (status === 201 && cents(madeRefunds[0]?.amount ?? 0) !== cents(Number(member(body, 'amount')))) {
-      report([payment, key], 'the refund has another amount than the response');
+      report([subject, key], 'the refund has another amount than the response');
     }
   };
 
@@ -155,11 +156,13 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
   };
 
   return {
+    ...cartResponseChecks(books),
     'orders.place': placed,
     'orders.cancel': cancelled,
     'orders.read': read,
     'payments.create': paid,
     'payments.refund': refunded,
+    'orders.refund': refunded,
     'campaigns.join': joined,
     'campaigns.leave': left,
     'campaigns.cancel': stopped,
@@ -198,17 +201,23 @@ const trueResponses: Check = {
 };
 
 /** Errors that the API does not store for the idempotency key. The next attempt may succeed. */
-const notRemembered = new Set(['not_found', 'order_not_payable']);
+const notRemembered = new Set([
+  ...['not_found', 'order_not_payable', 'cart_not_open', 'cart_incomplete', 'price_changed'],
+]);
 
 const idempotencyKeys: Check = {
   name: 'no idempotency key has two effects',
   run(books, report) {
     for (const request of books.requests) {
-      const [first, ...repeats] = request.responses.filter(({ body }) => !notRemembered.has(textOf(body, 'code')));
+      const isCheckout = request.operation === 'carts.checkout';
+      const [first, ...repeats] = request.responses.filter(({ status, body }) =>
+        isCheckout ? status === 201 : !notRemembered.has(textOf(body, 'code')),
+      );
       if (!first || request.key === null) continue;
       // The response for a payment shows its current state, so only the payment's id must be the same.
       const comparable = ({ status, body }: ClientResponse) => {
         if (request.operation === 'payments.create') return [status, member(body, 'id')];
+        if (isCheckout) return [status, member(member(body, 'order'), 'id')];
         const shown = withoutRequestId(body);
         const payment = member(shown, 'payment');
         return [status, payment ? { ...(shown as object), payment: member(payment, 'id') } : shown];

@@ -1,7 +1,10 @@
 import type { Books } from '../books.ts';
 import type { Check, Finding } from '../finding.ts';
+import { amountChecks } from './amounts.ts';
 import { responseChecks } from './answers.ts';
 import { campaignChecks } from './campaigns.ts';
+import { cartChecks } from './carts.ts';
+import { discountChecks } from './discounts.ts';
 import { eventChecks } from './events.ts';
 import { moneyChecks } from './money.ts';
 import { orderChecks } from './orders.ts';
@@ -12,6 +15,9 @@ import { stockChecks } from './stock.ts';
 export const checks: Check[] = [
   ...stockChecks,
   ...orderChecks,
+  ...amountChecks,
+  ...discountChecks,
+  ...cartChecks,
   ...moneyChecks,
   ...outcomeChecks,
   ...eventChecks,

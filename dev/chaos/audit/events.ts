@@ -93,6 +93,7 @@ const origins: Check = {
       payment: new Set(books.payments.map(({ id }) => id)),
       product: new Set(books.products.map(({ id }) => id)),
       'group-commerce': new Set(books.campaigns.map(({ id }) => id)),
+      cart: new Set(books.carts.map(({ id }) => id)),
     };
     known.inventory = known.order ?? new Set();
     known.shipping = known.order ?? new Set();

@@ -1,33 +1,42 @@
-import type { Books } from '../books.ts';
+import type { Books, ReservationRow } from '../books.ts';
 import { type Check, groupBy, sum } from '../finding.ts';
 import { finalResponse, member, textOf } from '../journal.ts';
 
 const stockKey = (tenant: string, sku: string) => `${tenant} ${sku}`;
 
-/** The units of each SKU in reservations with this status. */
-function unitsIn(books: Books, status: string): Map<string, number> {
+/** Adds up the units of each SKU that these reservations have, by `unitsOf` a reservation and an index. */
+function addUnits(rows: readonly ReservationRow[], unitsOf: (row: ReservationRow, index: number) => number) {
   const units = new Map<string, number>();
-  for (const row of books.reservations.filter((reservation) => reservation.status === status)) {
+  for (const row of rows) {
     row.skus.forEach((sku, index) => {
       const key = stockKey(row.tenant, sku);
-      units.set(key, (units.get(key) ?? 0) + (row.quantities[index] ?? 0));
+      units.set(key, (units.get(key) ?? 0) + unitsOf(row, index));
     });
   }
   return units;
 }
 
+const withStatus = ({ reservations }: Books, status: string) => reservations.filter((row) => row.status === status);
+
+/** Sold units that are not back in stock. Units that were refunded without going back stay out when the order ends. */
+const unitsOut = ({ status, quantities, restocked }: ReservationRow, index: number): number => {
+  const sold = quantities[index] ?? 0;
+  return sold - (restocked?.[index] ?? (status === 'committed' ? 0 : sold));
+};
+
 const balance: Check = {
   name: 'stock added = free + held + committed',
   run(books, report) {
-    const held = unitsIn(books, 'held');
-    const committed = unitsIn(books, 'committed');
+    const held = addUnits(withStatus(books, 'held'), (row, index) => row.quantities[index] ?? 0);
+    const sold = [...withStatus(books, 'committed'), ...withStatus(books, 'released')];
+    const committed = addUnits(sold, unitsOut);
     const added = groupBy(books.adjustments, (row) => stockKey(row.tenant, row.sku));
     for (const { tenant, sku, quantity, reserved } of books.stock) {
       const key = stockKey(tenant, sku);
       const units = sum(added.get(key) ?? [], (row) => row.delta);
-      const [holds, sold] = [held.get(key) ?? 0, committed.get(key) ?? 0];
-      if (units !== quantity + reserved + sold) {
-        report(key, `${units} units were added; ${quantity} are free, ${reserved} held, ${sold} committed`);
+      const [holds, out] = [held.get(key) ?? 0, committed.get(key) ?? 0];
+      if (units !== quantity + reserved + out) {
+        report(key, `${units} units were added; ${quantity} are free, ${reserved} held, ${out} committed`);
       }
       if (reserved !== holds) report(key, `the counter of held units is ${reserved}, but orders hold ${holds}`);
       if (quantity < 0) report(key, `${quantity} units are free`);
