@@ -156,6 +156,15 @@ export const address = z
   .catchall(text(500))
   .meta({ id: 'Address' });
 
+const maxAddressText = 10_000;
+
+/** An address that a shopper may send. Anybody can make carts, so they must not become a store of large texts. */
+export const newAddress = address
+  .refine((value) => JSON.stringify(value).length <= maxAddressText, {
+    error: `must have at most ${maxAddressText} characters in all, as JSON`,
+  })
+  .meta({ id: 'NewAddress' });
+
 /** The sender of a parcel. */
 export const sender = address.extend({ name: text(200) }).meta({ id: 'Sender' });
 

@@ -1,6 +1,18 @@
 import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
-import { address, email, id, instant, metadata, money, reference, sku, time, whole } from '../base/fields.ts';
+import {
+  address,
+  email,
+  id,
+  instant,
+  metadata,
+  money,
+  newAddress,
+  reference,
+  sku,
+  time,
+  whole,
+} from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
 import {
@@ -113,8 +125,8 @@ const userId = reference.optional().meta({
 
 export const joining = z.strictObject({
   userId,
-  shippingAddress: address.optional(),
-  billingAddress: address.optional(),
+  shippingAddress: newAddress.optional(),
+  billingAddress: newAddress.optional(),
   email: email.optional().meta({ description: "Default, with a customer's session: the customer's" }),
   metadata: metadata.optional(),
   shippingOptionId: id.optional().meta({ description: 'Adds the price of this shipping option' }),

@@ -1,4 +1,4 @@
--- requires: orders/customers.sql, orders/orders.sql, platform/access.sql, platform/idempotency.sql, platform/erasure.sql, platform/events.sql, orders/terms.sql, group-commerce/erasure.sql, shipping/erasure.sql
+-- requires: orders/customers.sql, orders/orders.sql, platform/access.sql, platform/idempotency.sql, platform/erasure.sql, platform/events.sql, orders/terms.sql, orders/carts/pricing.sql, group-commerce/erasure.sql, shipping/erasure.sql
 -- Erasing and exporting what is stored about a customer.
 
 -- Erases a customer: the customer itself and its sessions, and the e-mail, names, addresses and metadata in its orders,
@@ -42,7 +42,8 @@ begin
   where o.id = any(order_ids);
   update orders.carts c
   set email = null, phone = null, metadata = '{}', shipping_address = null, billing_address = null,
-      status = case when c.status = 'open' then 'cancelled' else c.status end,
+      status = case orders.cart_status(c, (select o.status from orders.orders o where o.id = c.order_id))
+        when 'open' then 'cancelled' else c.status end,
       version = platform.next_version(c.version), updated_at = platform.clock()
   where c.id = any(cart_ids);
   update orders.returns r set reason = null where r.order_id = any(order_ids);

@@ -1,5 +1,18 @@
 import * as z from 'zod';
-import { address, currency, email, id, metadata, money, reference, sku, text, time, whole } from '../../base/fields.ts';
+import {
+  address,
+  currency,
+  email,
+  id,
+  metadata,
+  money,
+  newAddress,
+  reference,
+  sku,
+  text,
+  time,
+  whole,
+} from '../../base/fields.ts';
 import type { CartRow } from '../../db/orders/carts/row.ts';
 import { appliedDiscount, discountCodes, orderSource, taxLine } from '../orders/order.ts';
 
@@ -121,8 +134,8 @@ export const cartChange = z
     items: items.meta({ description: 'Replaces all items. Lines of one SKU are merged' }),
     email: email.nullable(),
     phone: text(64).nullable(),
-    shippingAddress: address.nullable(),
-    billingAddress: address.nullable(),
+    shippingAddress: newAddress.nullable(),
+    billingAddress: newAddress.nullable(),
     shippingOptionId: id.nullable(),
     discountCodes: discountCodes.nullable(),
     purchaseOrderNumber: reference.nullable(),

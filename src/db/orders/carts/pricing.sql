@@ -24,7 +24,7 @@ begin
     select coalesce(jsonb_agg(jsonb_build_object('id', i.id, 'sku', i.sku, 'name', p.name, 'image', p.images->0->'path',
       'quantity', i.quantity, 'price', f.price,
       'compareAtPrice', case when p.currency = cart.currency then p.compare_at_price end,
-      'available', coalesce(s.quantity, 0)) || case when f.price is not null then '{}'::jsonb
+      'available', case when p.sku is not null then coalesce(s.quantity, 0) else 0 end) || case when f.price is not null then '{}'::jsonb
         else jsonb_build_object('fault', case when p.sku is null then 'unknown_sku' else 'currency_mismatch' end) end
       order by i.ord), '[]')
     from (
