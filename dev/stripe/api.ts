@@ -15,6 +15,7 @@ import { linkRoutes } from './onboarding.ts';
 import { refundRoutes } from './refunds.ts';
 import { setupRoutes } from './setup.ts';
 import { randomCharacters } from './store.ts';
+import { taxRoutes } from './tax.ts';
 import { type Form, Params, parseForm, StripeFailure } from './wire.ts';
 
 export type ApiRequest = { method: string; path: string; query: string; headers: IncomingHttpHeaders; body: string };
@@ -27,6 +28,7 @@ export type Keys = { secret: string; publishable: string };
 const ROUTES = [
   ...[...intentRoutes, ...setupRoutes, ...refundRoutes, ...chargeRoutes, ...disputeRoutes],
   ...[...customerRoutes, ...methodRoutes, ...eventRoutes, ...accountRoutes, ...linkRoutes],
+  ...taxRoutes,
 ].map((route) => ({ ...route, pattern: new RegExp(`^${route.path.replace(/:id/, '([^/]+)')}$`) }));
 
 // Parameters that Stripe.js sends and Stripe's reference does not list.

@@ -56,7 +56,7 @@ const MAX_BODY_BYTES = 1024 * 1024;
 const ABOUT = `A local emulator of api.stripe.com. It is not Stripe, and no money moves.
 
 It implements API version ${API_VERSION}: payment_intents, setup_intents, refunds, charges, disputes, customers,
-payment_methods, events, accounts, account_links, with the test payment methods of docs.stripe.com/testing, idempotency keys and signed webhooks.
+payment_methods, events, accounts, account_links, tax calculations, with the test payment methods of docs.stripe.com/testing, idempotency keys and signed webhooks.
 Stripe-Account (or _stripe_account with the publishable key) names a connected account, to which all objects of the
 request belong. Its events have the field account, and a webhook secret of their own.
 

@@ -14,6 +14,9 @@ export type Refund = Stripe.Refund & { charge: string; payment_intent: string };
 export type SetupIntent = Stripe.SetupIntent & { customer: string | null; payment_method: string | null };
 export type Dispute = Stripe.Dispute & { charge: string; payment_intent: string };
 
+export type TaxLine = Stripe.Tax.CalculationLineItem;
+export type TaxCalculation = Omit<Stripe.Tax.Calculation, 'id' | 'line_items'> & { id: string; lines: TaxLine[] };
+
 /**
  * A connected account. `access` is false after its owner has revoked the platform's access. Stripe shows the rest.
  */
@@ -103,6 +106,7 @@ export type Tables = {
   clock: Clock;
   account: ConnectedAccount;
   link: OnboardingLink;
+  tax_calculation: TaxCalculation;
 };
 export type Kind = keyof Tables;
 type Maps = { [K in Kind]: Map<string, Tables[K]> };
@@ -147,6 +151,7 @@ function emptyMaps(): Maps {
     clock: new Map(),
     account: new Map(),
     link: new Map(),
+    tax_calculation: new Map(),
   };
 }
 

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { country, currency, exact, parcel, sender, siteUrl, text, webUrl, whole } from '../base/fields.ts';
 import type { Context } from '../context.ts';
-import { type Links, type TenantRow, tenantSettings } from '../db/platform/tenants.ts';
+import { type Links, type TenantRow, taxProviders, tenantSettings } from '../db/platform/tenants.ts';
 import { encryptCredentials } from './carrier-accounts.ts';
 import { type ErrorResult, toApiError } from './refusals.ts';
 import { carrierName } from './tracking.ts';
@@ -18,6 +18,10 @@ const settings = {
   country: country.nullable(),
   currency: currency.nullable(),
   pricesIncludeTax: z.boolean().meta({ description: 'Whether the prices of the catalog include tax' }),
+  taxProvider: z.enum(taxProviders).meta({
+    description:
+      '`table`: its tax rates (`/v1/tax-rates`). `stripe`: Stripe Tax, with its own account at Stripe if it has one',
+  }),
   shipFrom: sender.nullable().meta({ description: 'The sender of its parcels; null: `SHIP_FROM` of the Worker' }),
   parcel: parcel
     .nullable()
@@ -123,6 +127,7 @@ const toTenant = (row: TenantRow): Tenant => ({
   country: row.country,
   currency: row.currency,
   pricesIncludeTax: row.pricesIncludeTax,
+  taxProvider: row.taxProvider,
   shipFrom: row.shipFrom,
   parcel: row.parcel,
   carrier: row.carrier && {

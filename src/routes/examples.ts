@@ -282,7 +282,7 @@ export const sampleTenant = {
   name: 'The tea shop',
   country: 'DE',
   currency: 'EUR',
-  pricesIncludeTax: true,
+  ...{ pricesIncludeTax: true, taxProvider: 'table' as const },
   shipFrom: { name: 'The tea shop', line1: 'Speicherstadt 4', city: 'Hamburg', postalCode: '20457', country: 'DE' },
   parcel: { weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 },
   carrier: { name: 'shippo' as const, hasApiKey: true, hasWebhookSecret: true },

@@ -22,6 +22,7 @@ const plain = {
   country: null,
   currency: null,
   pricesIncludeTax: false,
+  taxProvider: 'table',
   shipFrom: null,
   parcel: null,
   carrier: null,
@@ -68,6 +69,7 @@ describe('the settings of a tenant', () => {
       ...nullable,
       name: 'The shop',
       pricesIncludeTax: true,
+      taxProvider: 'stripe',
       delayedPayments: false,
       automaticLabels: false,
     };

@@ -46,7 +46,8 @@ begin
     joining_user := input->>'userId';
   end if;
   select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
-    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) as has_tax,
+    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id)
+      or exists (select from platform.tenants t where t.id = c.tenant_id and t.tax_provider <> 'table') as has_tax,
     (select group_commerce.participant_json(p) from group_commerce.participants p
       where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released') as place
   into found_place

@@ -25,6 +25,9 @@ begin
       when nullif(input->'billingAddress', 'null') is not null then '/billingAddress' else '' end));
   elsif amounts ? 'error' then
     return amounts;
+  elsif amounts->>'taxQuestion' is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', '',
+      'detail', 'This shop uses Stripe Tax, so its campaigns take no places. It sells by carts and orders.')));
   end if;
   return (select jsonb_object_agg(a.name, a.value) from jsonb_each(amounts) a(name, value)
     where a.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines,shippingOption,lines}'));

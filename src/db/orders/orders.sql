@@ -169,12 +169,12 @@ $$;
 
 -- Places an order: the order, the hold on every line and the events, or nothing. `input`: {id, customerId, items,
 -- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, billingAddress?, email?, metadata?,
--- discountCodes?, shippingOptionId?, holdSeconds, async, paymentId?}. The
+-- discountCodes?, shippingOptionId?, holdSeconds, async, paymentId?, taxQuote?}. The
 -- tenant's own `hold_seconds` replaces `holdSeconds`. With `async` the consumer of order.created decides the hold. With
 -- `paymentId` this opens the payment under that id too, unless the order costs nothing; the consumer of
 -- inventory.reserved opens it otherwise. Without enough stock, the order is stored as failed, holds nothing, and the
--- result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines and settle_order. Raises
--- discount_invalid (take_uses).
+-- result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines and settle_order, and
+-- unavailable with `taxQuestion` until `taxQuote` answers it. Raises discount_invalid (take_uses).
 -- Emits order.created, and inventory.reserved (and payment.created), or inventory.insufficient and order.failed.
 -- One statement a step: the key, its stored answer, prices, the order, its hold, the answer. Each further statement
 -- would cost more than the rows that it writes.
@@ -204,6 +204,9 @@ begin
     amounts := orders.settle_order(priced.items, input || jsonb_build_object('currency', priced.currency));
     if amounts ? 'error' then
       return platform.leave(call, 'orders.place', amounts);
+    elsif amounts->>'taxQuestion' is not null then -- not stored: the Worker asks, and calls again with `taxQuote`
+      return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer',
+        jsonb_build_object('error', 'unavailable', 'taxQuestion', amounts->'taxQuestion'));
     end if;
     priced.total := amounts->>'total';
   end if;

@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/currencies.sql, orders/totals.sql
+-- requires: platform/access.sql, platform/currencies.sql, orders/totals.sql, orders/tax-quotes.sql
 -- What a tenant adds to the prices of lines: taxes, shipping options and discounts. This looks them up; orders.totals
 -- computes.
 
@@ -154,15 +154,17 @@ language sql stable as $$
   select exists (select from orders.tax_rates t where t.tenant_id = has_terms.tenant)
     or exists (select from orders.discounts d
       where d.tenant_id = has_terms.tenant and d.code is null and d.deleted_at is null)
+    or exists (select from platform.tenants t where t.id = has_terms.tenant and t.tax_provider <> 'table')
 $$;
 
 -- The totals of priced lines with the tenant's taxes, shipping options and discounts. `lines`: [{id, sku, quantity,
 -- price}]. `terms`: {currency, customerId?, email?, shippingAddress?, billingAddress?, shippingOptionId?,
--- discountCodes?, noDiscounts?, shippingOptional?}; `noDiscounts` for quoted prices and campaigns;
+-- discountCodes?, noDiscounts?, shippingOptional?, taxQuote?}; `noDiscounts` for quoted prices and campaigns;
 -- `shippingOptional`: without an option nothing is paid for shipping. Returns what orders.totals returns, with
 -- {shippingOptions, shippingOption: {id, name} | null, needsShipping, needsAddress, invalidDiscounts, unusedDiscounts,
--- customerKey, names: {sku: name}}. What cannot be known without an address or a shipping option is null: tax,
--- shippingTax and taxLines, shipping, and total with them.
+-- customerKey, names: {sku: name}, taxQuestion}. What cannot be known without an address or a shipping option is null:
+-- tax, shippingTax and taxLines, shipping, and total with them. So are the taxes if the tenant has another provider than
+-- its own rates and `taxQuote` is not its answer: then `taxQuestion` (orders.tax_question) is not null.
 create or replace function orders.settle(lines jsonb, terms jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -177,10 +179,14 @@ declare
   taxes jsonb;
   found jsonb := '{"discounts": [], "invalid": []}';
   totals jsonb;
+  question jsonb; -- to the tax provider
 begin
-  select t.prices_include_tax, exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
+  select t.prices_include_tax, t.tax_provider = 'table' as has_table, t.tax_provider <> 'table'
+      or exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
     exists (select from orders.shipping_options s where s.tenant_id = tenant) as has_shipping,
-    orders.is_reverse_charge(t.country, address, c.vat_number, c.vat_status) as is_reverse,
+    t.tax_provider = 'table' and orders.is_reverse_charge(t.country, address, c.vat_number, c.vat_status) as is_reverse,
+    jsonb_build_object('provider', t.tax_provider, 'tenant', tenant, 'account', t.stripe_account,
+      'vatNumber', case when c.vat_status = 'valid' then c.vat_number end) as seller,
     orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key
   into settings
   from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
@@ -200,7 +206,7 @@ begin
   options := case when settings.has_shipping and address is not null then
     orders.find_shipping_options(address->>'country', currency, described.subtotal, described.weight) else '[]' end;
   option := (select o from jsonb_array_elements(options) o where o->>'id' = terms->>'shippingOptionId');
-  taxes := case when settings.has_tax and address is not null
+  taxes := case when settings.has_tax and settings.has_table and address is not null
     then orders.find_rates(address, array_append(described.categories, option->>'taxCategory'))
     else '{"rates": [], "places": {}}' end;
   if not coalesce((terms->>'noDiscounts')::boolean, false) then
@@ -214,15 +220,23 @@ begin
       from jsonb_array_elements(described.lines) with ordinality e(l, ord)),
     'shipping', case when option is not null then jsonb_build_object('price', option->'price',
       'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end));
-  if settings.has_tax and address is null then
-    totals := totals || '{"tax": null, "shippingTax": null, "taxLines": null}' || case
-      when settings.prices_include_tax then '{}'::jsonb else '{"total": null}' end;
+  if not settings.has_table and address is not null then
+    question := orders.tax_question(totals, described.lines, option->>'taxCategory', settings.seller
+      || jsonb_build_object('currency', currency, 'address', address - '{name,company,phone,email}'::text[],
+        'addressSource', case when nullif(terms->'shippingAddress', 'null') is null then 'billing' else 'shipping' end));
+    if orders.is_answer(terms->'taxQuote', question) then
+      totals := orders.apply_taxes(totals, terms->'taxQuote', currency);
+      question := null;
+    end if;
+  end if;
+  if question is not null or settings.has_tax and address is null then
+    totals := orders.without_taxes(totals);
   end if;
   if settings.has_shipping and option is null and not coalesce((terms->>'shippingOptional')::boolean, false) then
     totals := totals || '{"shipping": null, "shippingTax": null, "total": null}';
   end if;
   return totals || jsonb_build_object('shippingOptions', options, 'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[],
-    'needsShipping', settings.has_shipping, 'needsAddress', settings.has_shipping or settings.has_tax,
+    'taxQuestion', question, 'needsShipping', settings.has_shipping, 'needsAddress', settings.has_shipping or settings.has_tax,
     'invalidDiscounts', found->'invalid', 'customerKey', settings.customer_key, 'names', described.names,
     'unusedDiscounts', (select coalesce(jsonb_agg(d->'code'), '[]') from jsonb_array_elements(found->'discounts') d
       where d ? 'code' and not totals->'discounts' @> jsonb_build_array(jsonb_build_object('id', d->'id'))));

@@ -22,7 +22,8 @@ $$;
 create or replace function platform.tenant_json(t platform.tenants) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', t.id, 'name', t.name, 'country', t.country, 'currency', t.currency,
-    'pricesIncludeTax', t.prices_include_tax, 'shipFrom', t.ship_from, 'parcel', t.parcel,
+    'pricesIncludeTax', t.prices_include_tax, 'taxProvider', t.tax_provider, 'shipFrom', t.ship_from,
+    'parcel', t.parcel,
     'carrier', platform.carrier_json(t.carrier, t.carrier_credentials),
     'delayedPayments', t.delayed_payments, 'automaticLabels', t.automatic_labels, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
     'approvalSeconds', t.approval_seconds, 'graceSeconds', t.grace_seconds, 'links', t.links,
@@ -44,7 +45,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   from platform.tenants t where t.id = platform.proven_tenant('catalog:read')
 $$;
 
--- `input`: {ifMatch?: [version], change: {name?, country?, currency?, pricesIncludeTax?, shipFrom?, parcel?,
+-- `input`: {ifMatch?: [version], change: {name?, country?, currency?, pricesIncludeTax?, taxProvider?, shipFrom?, parcel?,
 -- delayedPayments?, automaticLabels?, holdSeconds?, cartSeconds?, approvalSeconds?, graceSeconds?, links?, storefrontUrl?, oidc?,
 -- carrier? (see change_credentials)}}. A field
 -- that is left out stays as it is, and so does a link. Null: the Worker's setting, or no link. Raises version_mismatch.
@@ -85,6 +86,7 @@ begin
       country = case when 'country' = any(changed) then change->>'country' else t.country end,
       currency = case when 'currency' = any(changed) then change->>'currency' else t.currency end,
       prices_include_tax = coalesce((change->>'pricesIncludeTax')::boolean, t.prices_include_tax),
+      tax_provider = coalesce(change->>'taxProvider', t.tax_provider),
       ship_from = tenant.ship_from, carrier = tenant.carrier, carrier_credentials = tenant.carrier_credentials,
       parcel = case when 'parcel' = any(changed) then nullif(change->'parcel', 'null') else t.parcel end,
       delayed_payments = coalesce((change->>'delayedPayments')::boolean, t.delayed_payments),

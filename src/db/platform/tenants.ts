@@ -3,6 +3,10 @@ import type * as z from 'zod';
 import type { parcel, sender } from '../../base/fields.ts';
 import type { Reader } from '../client.ts';
 
+/** Who computes the tax: the tenant's own rates, or Stripe Tax. */
+export const taxProviders = ['table', 'stripe'] as const;
+export type TaxProviderName = (typeof taxProviders)[number];
+
 export type Links = { terms?: string; privacy?: string; returns?: string };
 
 /** A tenant as `platform.tenant_json` returns it. A link that is not set is missing. */
@@ -12,6 +16,7 @@ export type TenantRow = {
   country: string | null;
   currency: string | null;
   pricesIncludeTax: boolean;
+  taxProvider: TaxProviderName;
   shipFrom: z.infer<typeof sender> | null;
   parcel: z.infer<typeof parcel> | null;
   carrier: { name: string; hasApiKey: boolean; hasWebhookSecret: boolean } | null;

@@ -44,6 +44,7 @@ const cartItem = z
 export const messageCodes = [
   ...['cart_empty', 'unknown_sku', 'currency_mismatch', 'insufficient_inventory', 'missing'],
   ...['shipping_option_not_offered', 'total_not_chargeable', 'discount_invalid', 'discount_not_used', 'tax_unknown'],
+  'tax_not_calculated',
 ] as const;
 
 export const cartMessage = z

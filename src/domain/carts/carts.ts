@@ -7,6 +7,7 @@ import type { Context } from '../../context.ts';
 import type { WriteResult } from '../../db/client.ts';
 import type { CartRow } from '../../db/orders/carts/row.ts';
 import { type ErrorResult, runWrite, toApiError } from '../refusals.ts';
+import { tryQuote } from '../tax/provider.ts';
 import { type Cart, type cartChange, type newCart, toCart } from './cart.ts';
 
 /** A cart with the version that its ETag shows. */
@@ -35,7 +36,19 @@ export async function createCart(context: Context, input: z.infer<typeof newCart
 }
 
 /** @throws ApiError not_found (also if the caller may not reach it) */
-export const readCart = (context: Context, id: string) => run(context, 'read_cart', { id });
+export const readCart = (context: Context, id: string) => run(context, 'read_cart', { id }, true);
+
+/**
+ * The cart as it is shown. If it has a new question for its tenant's tax provider, this gets the answer and keeps it with
+ * the cart in a second call, so that later responses need neither. Without an answer the tax is null, with a message.
+ */
+export async function withTax(context: Context, row: CartRow, isRead: boolean): Promise<CartRow> {
+  const taxQuote = row.taxQuestion && (await tryQuote(context, row.taxQuestion));
+  if (!taxQuote) return row;
+  const input = { id: row.id, taxQuote, isRead };
+  const { answer } = await runWrite<CartRow>(context, 'orders.quote_cart', input);
+  return answer;
+}
 
 /**
  * Changes only the given fields. `items` replaces all of them; null clears a field.
@@ -75,12 +88,14 @@ async function run(
   context: Context,
   name: 'read_cart' | 'update_cart' | 'set_cart_item' | 'cancel_cart',
   input: object,
+  isRead = false,
 ): Promise<VersionedCart> {
   const { answer, replayed } = await runWrite<CartRow>(context, `orders.${name}`, {
     ...input,
     ...cartSecondsOf(context),
   });
-  return { cart: toCart(answer), version: answer.version, replayed };
+  const row = replayed ? answer : await withTax(context, answer, isRead);
+  return { cart: toCart(row), version: row.version, replayed };
 }
 
 /**

@@ -7,8 +7,9 @@ import { makeIntent } from '../intents.ts';
 import { toOrder } from '../orders/order.ts';
 import { toPayment } from '../payments.ts';
 import { type ErrorResult, runWrite, toApiError } from '../refusals.ts';
+import { runWithTax } from '../tax/provider.ts';
 import { toCart } from './cart.ts';
-import { cartSecondsOf } from './carts.ts';
+import { cartSecondsOf, withTax } from './carts.ts';
 
 /** The total has changed: the error has the cart as the API shows it. */
 const isPriceChange = (answer: object): answer is ErrorResult & { cart: CartRow } =>
@@ -16,10 +17,12 @@ const isPriceChange = (answer: object): answer is ErrorResult & { cart: CartRow 
 
 /**
  * Makes the order of a cart in one call: prices, discounts, tax, shipping, stock, the order, its payment and the events
- * commit together or not at all. The database computes the total, under the cart's lock, and compares it with
+ * commit together or not at all. With another tax
+ * provider than the tenant's rates, and a cart that it has not seen as it is now, there are two calls with the provider
+ * between them. The database computes the total, under the cart's lock, and compares it with
  * `expectedTotal`. Of an error nothing is stored.
  * @throws ApiError not_found, cart_not_open (field orderId), cart_incomplete (field messages), price_changed (field cart),
- * insufficient_inventory (field shortages)
+ * insufficient_inventory (field shortages), unavailable (the tax provider does not answer)
  */
 export async function checkoutCart(context: Context, cartId: string, { expectedTotal }: { expectedTotal: number }) {
   const input = {
@@ -27,9 +30,9 @@ export async function checkoutCart(context: Context, cartId: string, { expectedT
     ...{ orderId: newId(context.now()), paymentId: newId(context.now()) },
     holdSeconds: context.settings.RESERVATION_TTL_SECONDS,
   };
-  const { tenant, answer, replayed } = await context.db.run<WriteResult<OrderRow | ErrorResult>>(
+  const { tenant, answer, replayed } = await runWithTax<WriteResult<OrderRow | ErrorResult>>(
+    context,
     'orders.checkout_cart',
-    context.call,
     input,
   );
   if (isPriceChange(answer)) throw toApiError({ ...answer, cart: toCart(answer.cart) }, replayed);
@@ -58,5 +61,6 @@ export async function reopenCart(context: Context, id: string) {
   const { tenant, answer, replayed } = await runWrite<CartRow & { freed: string[] }>(context, 'orders.reopen_cart', {
     ...{ id, ...cartSecondsOf(context) },
   });
-  return { cart: toCart(answer), version: answer.version, skus: answer.freed, tenant, replayed };
+  const row = replayed ? answer : await withTax(context, answer, false);
+  return { cart: toCart(row), version: row.version, skus: answer.freed, tenant, replayed };
 }

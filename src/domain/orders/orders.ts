@@ -10,6 +10,7 @@ import { makeIntent, type OpenedPayment } from '../intents.ts';
 import { toPayment } from '../payments.ts';
 import { type ErrorResult, toApiError } from '../refusals.ts';
 import { readAsShopper } from '../shoppers.ts';
+import { runWithTax } from '../tax/provider.ts';
 import { type cancellation, type newOrder, type Order, toOrder } from './order.ts';
 
 type WriteResult = { tenant: string; answer: OrderRow | ErrorResult; replayed: boolean };
@@ -20,7 +21,7 @@ type WriteResult = { tenant: string; answer: OrderRow | ErrorResult; replayed: b
  * the consumer of order.created makes the hold.
  * @throws ApiError insufficient_inventory (the order is stored as failed and holds nothing; fields orderId, shortages),
  * unknown_sku, price_changed, currency_mismatch, validation_failed (a total that Stripe cannot charge, too many
- * decimals; `expand` with `deferred`)
+ * decimals; `expand` with `deferred`), unavailable (the tax provider does not answer)
  */
 export async function placeOrder(context: Context, input: z.infer<typeof newOrder>, deferred: boolean) {
   const { expand, ...fields } = input;
@@ -41,9 +42,9 @@ export async function placeOrder(context: Context, input: z.infer<typeof newOrde
     holdSeconds: context.settings.RESERVATION_TTL_SECONDS,
     async: deferred,
   };
-  const { tenant, answer, replayed } = await context.db.run<WriteResult>(
+  const { tenant, answer, replayed } = await runWithTax<WriteResult>(
+    context,
     'orders.place_order',
-    context.call,
     order,
     input.items.length,
   );

@@ -165,6 +165,35 @@ begin
 end
 $$;
 
+-- Keeps the answer of the tenant's tax provider with a cart, and shows the cart. If the cart has changed since the
+-- question, it keeps what it had. `input`: {id, taxQuote, isRead}; `isRead`: the request reads the cart. Its version stays,
+-- because what it shows is computed for each response anyway. Raises not_found.
+create or replace function orders.quote_cart(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  caller constant platform.api_keys := platform.identify(call,
+    case when (input->>'isRead')::boolean then 'orders:read' else 'orders:write' end, '{publishable,session}');
+  cart orders.carts;
+  quoted orders.carts;
+  priced jsonb;
+begin
+  select * into cart from orders.carts c where c.id = input->>'id' and orders.may_reach_cart(c) for no key update;
+  if not found then
+    perform platform.fail('not_found', jsonb_build_object('tenant', caller.tenant_id));
+  end if;
+  quoted := cart;
+  quoted.tax_quote := input->'taxQuote';
+  priced := orders.price_cart(quoted);
+  if priced->'amounts'->>'taxQuestion' is not null then
+    priced := orders.price_cart(cart);
+  elsif not coalesce(caller.away, false) then -- a tenant that moves to another cell is copied as it is
+    update orders.carts c set tax_quote = quoted.tax_quote where c.id = cart.id;
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', orders.cart_json(quoted, priced), 'replayed', false);
+end
+$$;
+
 -- `input`: {id, ifMatch?: [version], change, cartSeconds}; `change`: {items?, email?, phone?, shippingAddress?,
 -- billingAddress?, shippingOptionId?, discountCodes?, purchaseOrderNumber?, metadata?}. `items` replaces all of them.
 -- Raises not_found, version_mismatch, cart_not_open. Returns the error validation_failed with too many lines.
@@ -250,5 +279,5 @@ $$;
 
 call platform.set_owner('orders', 'fusion_orders');
 
-grant execute on function orders.create_cart, orders.read_cart, orders.update_cart, orders.set_cart_item,
+grant execute on function orders.create_cart, orders.read_cart, orders.quote_cart, orders.update_cart, orders.set_cart_item,
   orders.cancel_cart to fusion_worker;

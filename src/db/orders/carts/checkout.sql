@@ -28,9 +28,9 @@ language sql stable as $$
 $$;
 
 -- Makes the order of a cart: prices, discounts, tax, shipping, the order, its hold, its payment and the events, or
--- nothing. `input`: {id, expectedTotal, orderId, paymentId, holdSeconds, cartSeconds}. The total is computed here, under
+-- nothing. `input`: {id, expectedTotal, orderId, paymentId, holdSeconds, cartSeconds, taxQuote?}. The total is computed here, under
 -- the cart's lock. Returns the order, with `payment` unless there is nothing to pay. Returns the errors cart_incomplete
--- (`messages`) and price_changed (`cart`); raises not_found, cart_not_open and insufficient_inventory. Of all these
+-- (`messages`; `taxQuestion` if only the answer of the tax provider is missing: `taxQuote`) and price_changed (`cart`); raises not_found, cart_not_open and insufficient_inventory. Of all these
 -- errors none is stored: the same key may try again. Emits what orders.place_order does.
 create or replace function orders.checkout_cart(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -55,11 +55,18 @@ begin
     order_row := orders.lock_order_of(cart);
   end if;
   perform orders.require_open(cart, order_row.status);
+  if input ? 'taxQuote' then
+    cart.tax_quote := input->'taxQuote';
+    update orders.carts c set tax_quote = cart.tax_quote where c.id = cart.id;
+  end if;
   priced := orders.price_cart(cart);
   amounts := priced->'amounts';
   total := amounts->>'total';
   if jsonb_path_exists(priced->'messages', '$[*] ? (@.type == "error" && @.code != "insufficient_inventory")') then
-    return orders.refuse_checkout(jsonb_build_object('error', 'cart_incomplete', 'messages', priced->'messages'));
+    return orders.refuse_checkout(jsonb_build_object('error', 'cart_incomplete', 'messages', priced->'messages')
+      || case when not jsonb_path_exists(priced->'messages',
+          '$[*] ? (@.type == "error" && @.code != "insufficient_inventory" && @.code != "tax_not_calculated")')
+        then jsonb_build_object('taxQuestion', amounts->'taxQuestion') else '{}' end);
   end if;
   if total is distinct from (input->>'expectedTotal')::numeric then
     return orders.refuse_checkout(orders.price_changed_error(cart, priced));

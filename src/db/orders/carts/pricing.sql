@@ -113,7 +113,11 @@ begin
       group by d.code
       union all
       select 10, 0, 'info', null, 'tax_unknown', '/shippingAddress', 'The tax is known once there is an address.'
-      where amounts->>'tax' is null
+      where amounts->>'tax' is null and amounts->>'taxQuestion' is null
+      union all
+      select 10, 0, 'error', 'recoverable', 'tax_not_calculated', '/shippingAddress',
+        'The tax is not calculated yet. Read the cart again, and check the address if that does not help.'
+      where amounts->>'taxQuestion' is not null
     )
     select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('type', m.type, 'severity', m.severity,
       'code', m.code, 'pointer', m.pointer, 'detail', m.detail)) order by m.place, m.ord), '[]') from message m);
@@ -149,7 +153,8 @@ begin
       ) p),
     jsonb_build_object('currency', cart.currency, 'customerId', cart.customer_id, 'email', cart.email,
       'shippingAddress', cart.shipping_address, 'billingAddress', cart.billing_address,
-      'shippingOptionId', cart.shipping_option_id, 'discountCodes', to_jsonb(cart.discount_codes)));
+      'shippingOptionId', cart.shipping_option_id, 'discountCodes', to_jsonb(cart.discount_codes),
+      'taxQuote', cart.tax_quote));
   return jsonb_build_object('status', status, 'lines', lines, 'amounts', amounts,
     'messages', case when status = 'open' then orders.cart_messages(cart, lines, amounts) else '[]' end);
 end
@@ -183,7 +188,8 @@ language sql stable as $$
   ) i
 $$;
 
--- A cart as the API shows it, with `version` for the ETag. `priced`: orders.price_cart.
+-- A cart as the API shows it, with `version` for the ETag, and with `taxQuestion` if the Worker has to ask the tenant's
+-- tax provider. `priced`: orders.price_cart.
 create or replace function orders.cart_json(cart orders.carts, priced jsonb) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', cart.id, 'status', priced->'status', 'currency', cart.currency,
@@ -199,6 +205,8 @@ language sql stable as $$
     'purchaseOrderNumber', cart.purchase_order_number, 'metadata', cart.metadata, 'source', cart.source,
     'orderId', cart.order_id, 'expiresAt', platform.iso(cart.expires_at), 'createdAt', platform.iso(cart.created_at),
     'updatedAt', platform.iso(cart.updated_at), 'version', cart.version)
+    || case when priced->>'status' = 'open' and priced->'amounts'->>'taxQuestion' is not null
+      then jsonb_build_object('taxQuestion', priced->'amounts'->'taxQuestion') else '{}' end
 $$;
 
 call platform.set_owner('orders', 'fusion_orders');

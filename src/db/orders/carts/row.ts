@@ -1,3 +1,5 @@
+import type { TaxQuestion } from '../tax-quotes.ts';
+
 /** A line of a cart. What is not known yet, or does not exist for a line that cannot be sold, is null. */
 type CartItemRow = {
   id: string;
@@ -60,4 +62,6 @@ export type CartRow = {
   createdAt: string;
   updatedAt: string;
   version: number;
+  /** Only while the tenant's tax provider has to be asked. */
+  taxQuestion?: TaxQuestion;
 };
