@@ -427,6 +427,7 @@ create table orders.carts (
   expires_at            timestamptz not null,
   created_at            timestamptz not null,
   updated_at            timestamptz not null,
+  tax_quote             jsonb,
   constraint carts_pkey PRIMARY KEY (id),
   constraint carts_items CHECK (jsonb_array_length(items) <= 200),
   constraint carts_ordered CHECK (status::text <> 'ordered' OR order_id IS NOT NULL),
@@ -860,6 +861,7 @@ create table platform.tenants (
   updated_at          timestamptz not null default now(),
   stripe_pending      varchar,
   automatic_labels    boolean     not null default true,
+  tax_provider        varchar     not null default 'table',
   constraint tenants_pkey PRIMARY KEY (id),
   constraint tenants_stripe_account_unique UNIQUE (stripe_account),
   constraint tenants_stripe_pending_unique UNIQUE (stripe_pending),
@@ -870,15 +872,16 @@ create table platform.tenants (
   constraint tenants_cart_seconds CHECK (cart_seconds >= 1 AND cart_seconds <= 31536000),
   constraint tenants_grace_seconds CHECK (grace_seconds >= 1 AND grace_seconds <= 2592000),
   constraint tenants_hold_seconds CHECK (hold_seconds >= 1 AND hold_seconds <= 2592000),
-  constraint tenants_id_form CHECK (id::text ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
+  constraint tenants_id_form CHECK (id::text ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+  constraint tenants_tax_provider CHECK (tax_provider in ('table', 'stripe'))
 );
 grant select on platform.tenants to fusion_platform;
-grant select (id, country, currency, prices_include_tax, hold_seconds, cart_seconds, automatic_labels) on platform.tenants to fusion_orders;
+grant select (id, country, currency, prices_include_tax, hold_seconds, cart_seconds, stripe_account, automatic_labels, tax_provider) on platform.tenants to fusion_orders;
 grant select (id, delayed_payments, hold_seconds, grace_seconds, stripe_account) on platform.tenants to fusion_payments;
-grant select (id, grace_seconds) on platform.tenants to fusion_group_commerce;
+grant select (id, grace_seconds, tax_provider) on platform.tenants to fusion_group_commerce;
 grant select (id, hold_seconds) on platform.tenants to fusion_inventory;
 grant select (id, ship_from, parcel, carrier, carrier_credentials, automatic_labels) on platform.tenants to fusion_shipping;
-grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, carrier, carrier_credentials, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, stripe_account, version, updated_at, stripe_pending, automatic_labels) on platform.tenants to fusion_platform;
+grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, carrier, carrier_credentials, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, stripe_account, version, updated_at, stripe_pending, automatic_labels, tax_provider) on platform.tenants to fusion_platform;
 
 -- table: platform.api_keys
 create table platform.api_keys (
@@ -4380,7 +4383,8 @@ begin
     joining_user := input->>'userId';
   end if;
   select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
-    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) as has_tax,
+    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id)
+      or exists (select from platform.tenants t where t.id = c.tenant_id and t.tax_provider <> 'table') as has_tax,
     (select group_commerce.participant_json(p) from group_commerce.participants p
       where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released') as place
   into found_place
@@ -6033,11 +6037,13 @@ grant execute on function inventory.undecided_holds(integer) to fusion_payments;
 -- src/db/inventory/restocks.sql
 CREATE OR REPLACE FUNCTION inventory.units_within(counts integer[], limits integer[])
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE
 AS $function$
-  select cardinality(counts) = cardinality(limits)
-    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true)
+begin
+  return cardinality(counts) = cardinality(limits)
+    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true);
+end
 $function$;
 alter function inventory.units_within(integer[],integer[]) owner to fusion_inventory;
 revoke all on function inventory.units_within(integer[],integer[]) from public;
@@ -6245,16 +6251,61 @@ revoke all on function orders.allocate(numeric,numeric[],numeric) from public;
 -- src/db/orders/refund-amounts.sql
 CREATE OR REPLACE FUNCTION orders.amounts_within(amounts numeric[], items jsonb, lines jsonb)
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE
 AS $function$
-  select cardinality(amounts) = jsonb_array_length(items) and not exists (
+begin
+  return cardinality(amounts) = jsonb_array_length(items) and not exists (
     select from jsonb_array_elements(items) with ordinality i(item, place)
     where (amounts[i.place] between 0 and coalesce((lines->(i.place::int - 1)->>'total')::numeric,
-      (i.item->>'quantity')::numeric * (i.item->>'price')::numeric)) is not true)
+      (i.item->>'quantity')::numeric * (i.item->>'price')::numeric)) is not true);
+end
 $function$;
 alter function orders.amounts_within(numeric[],jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.amounts_within(numeric[],jsonb,jsonb) from public;
+
+-- function: orders.apply_taxes(jsonb,jsonb,character varying)
+-- src/db/orders/tax-quotes.sql
+CREATE OR REPLACE FUNCTION orders.apply_taxes(totals jsonb, quote jsonb, currency character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  decimals constant integer := platform.currency_decimals(currency);
+  shipping_tax constant numeric := round(coalesce((quote->>'shipping')::numeric, 0), decimals);
+  included constant boolean := (totals->>'taxIncluded')::boolean;
+  named constant jsonb := coalesce(nullif(quote->'taxLines', '[]'), '[{"name": "Tax", "rate": 0, "taxable": 0, "amount": 0}]');
+  lines jsonb;
+  tax numeric;
+  weights numeric[];
+  shares numeric[];
+begin
+  select jsonb_agg(l.line || jsonb_build_object('tax', l.tax,
+      'total', (l.line->>'total')::numeric + case when included then 0 else l.tax end) order by l.ord),
+    shipping_tax + sum(l.tax)
+  into lines, tax
+  from (
+    select a.line, a.ord, round(coalesce((q.answer->>'amount')::numeric, 0), decimals) as tax
+    from jsonb_array_elements(totals->'lines') with ordinality a(line, ord)
+    left join jsonb_array_elements(quote->'lines') q(answer) on q.answer->'id' = a.line->'id'
+  ) l;
+  weights := array(select (t->>'amount')::numeric from jsonb_array_elements(named) with ordinality e(t, ord) order by ord);
+  if (select sum(w) from unnest(weights) w) = 0 then
+    weights[1] := 1;
+  end if;
+  shares := orders.allocate(tax, weights, case decimals when 0 then 1 else 0.01 end);
+  return totals || jsonb_build_object('lines', lines, 'tax', tax, 'shippingTax', shipping_tax,
+    'total', (totals->>'total')::numeric + case when included then 0 else tax end,
+    'taxLines', (select coalesce(jsonb_agg(t || jsonb_build_object('rate', trim_scale((t->>'rate')::numeric),
+        'taxable', round((t->>'taxable')::numeric, decimals), 'amount', shares[ord]) order by ord), '[]')
+      from jsonb_array_elements(named) with ordinality e(t, ord)
+      where quote->'taxLines' <> '[]' or shares[ord] > 0));
+end
+$function$;
+alter function orders.apply_taxes(jsonb,jsonb,character varying) owner to fusion_orders;
+revoke all on function orders.apply_taxes(jsonb,jsonb,character varying) from public;
 
 -- function: orders.cancel_cart(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
@@ -6449,6 +6500,8 @@ AS $function$
     'purchaseOrderNumber', cart.purchase_order_number, 'metadata', cart.metadata, 'source', cart.source,
     'orderId', cart.order_id, 'expiresAt', platform.iso(cart.expires_at), 'createdAt', platform.iso(cart.created_at),
     'updatedAt', platform.iso(cart.updated_at), 'version', cart.version)
+    || case when priced->>'status' = 'open' and priced->'amounts'->>'taxQuestion' is not null
+      then jsonb_build_object('taxQuestion', priced->'amounts'->'taxQuestion') else '{}' end
 $function$;
 alter function orders.cart_json(orders.carts,jsonb) owner to fusion_orders;
 revoke all on function orders.cart_json(orders.carts,jsonb) from public;
@@ -6469,7 +6522,7 @@ begin
     select coalesce(jsonb_agg(jsonb_build_object('id', i.id, 'sku', i.sku, 'name', p.name, 'image', p.images->0->'path',
       'quantity', i.quantity, 'price', f.price,
       'compareAtPrice', case when p.currency = cart.currency then p.compare_at_price end,
-      'available', coalesce(s.quantity, 0)) || case when f.price is not null then '{}'::jsonb
+      'available', case when p.sku is not null then coalesce(s.quantity, 0) else 0 end) || case when f.price is not null then '{}'::jsonb
         else jsonb_build_object('fault', case when p.sku is null then 'unknown_sku' else 'currency_mismatch' end) end
       order by i.ord), '[]')
     from (
@@ -6556,7 +6609,11 @@ begin
       group by d.code
       union all
       select 10, 0, 'info', null, 'tax_unknown', '/shippingAddress', 'The tax is known once there is an address.'
-      where amounts->>'tax' is null
+      where amounts->>'tax' is null and amounts->>'taxQuestion' is null
+      union all
+      select 10, 0, 'error', 'recoverable', 'tax_not_calculated', '/shippingAddress',
+        'The tax is not calculated yet. Read the cart again, and check the address if that does not help.'
+      where amounts->>'taxQuestion' is not null
     )
     select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('type', m.type, 'severity', m.severity,
       'code', m.code, 'pointer', m.pointer, 'detail', m.detail)) order by m.place, m.ord), '[]') from message m);
@@ -6644,11 +6701,18 @@ begin
     order_row := orders.lock_order_of(cart);
   end if;
   perform orders.require_open(cart, order_row.status);
+  if input ? 'taxQuote' then
+    cart.tax_quote := input->'taxQuote';
+    update orders.carts c set tax_quote = cart.tax_quote where c.id = cart.id;
+  end if;
   priced := orders.price_cart(cart);
   amounts := priced->'amounts';
   total := amounts->>'total';
   if jsonb_path_exists(priced->'messages', '$[*] ? (@.type == "error" && @.code != "insufficient_inventory")') then
-    return orders.refuse_checkout(jsonb_build_object('error', 'cart_incomplete', 'messages', priced->'messages'));
+    return orders.refuse_checkout(jsonb_build_object('error', 'cart_incomplete', 'messages', priced->'messages')
+      || case when not jsonb_path_exists(priced->'messages',
+          '$[*] ? (@.type == "error" && @.code != "insufficient_inventory" && @.code != "tax_not_calculated")')
+        then jsonb_build_object('taxQuestion', amounts->'taxQuestion') else '{}' end);
   end if;
   if total is distinct from (input->>'expectedTotal')::numeric then
     return orders.refuse_checkout(orders.price_changed_error(cart, priced));
@@ -6906,11 +6970,13 @@ revoke all on function orders.count_taken_uses(character varying) from public;
 -- src/db/orders/refund-amounts.sql
 CREATE OR REPLACE FUNCTION orders.counts_within(counts integer[], limits integer[])
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE
 AS $function$
-  select limits is not null and cardinality(counts) = cardinality(limits)
-    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true)
+begin
+  return limits is not null and cardinality(counts) = cardinality(limits)
+    and not exists (select from unnest(counts, limits) u(n, most) where (u.n between 0 and u.most) is not true);
+end
 $function$;
 alter function orders.counts_within(integer[],integer[]) owner to fusion_orders;
 revoke all on function orders.counts_within(integer[],integer[]) from public;
@@ -7545,7 +7611,8 @@ begin
   where o.id = any(order_ids);
   update orders.carts c
   set email = null, phone = null, metadata = '{}', shipping_address = null, billing_address = null,
-      status = case when c.status = 'open' then 'cancelled' else c.status end,
+      status = case orders.cart_status(c, (select o.status from orders.orders o where o.id = c.order_id))
+        when 'open' then 'cancelled' else c.status end,
       version = platform.next_version(c.version), updated_at = platform.clock()
   where c.id = any(cart_ids);
   update orders.returns r set reason = null where r.order_id = any(order_ids);
@@ -8182,6 +8249,7 @@ AS $function$
   select exists (select from orders.tax_rates t where t.tenant_id = has_terms.tenant)
     or exists (select from orders.discounts d
       where d.tenant_id = has_terms.tenant and d.code is null and d.deleted_at is null)
+    or exists (select from platform.tenants t where t.id = has_terms.tenant and t.tax_provider <> 'table')
 $function$;
 alter function orders.has_terms(character varying) owner to fusion_orders;
 revoke all on function orders.has_terms(character varying) from public;
@@ -8199,6 +8267,18 @@ $function$;
 alter function orders.hold_json(inventory.reservations) owner to fusion_orders;
 revoke all on function orders.hold_json(inventory.reservations) from public;
 grant execute on function orders.hold_json(inventory.reservations) to fusion_reader;
+
+-- function: orders.is_answer(jsonb,jsonb)
+-- src/db/orders/tax-quotes.sql
+CREATE OR REPLACE FUNCTION orders.is_answer(quote jsonb, question jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(quote->>'key' = question->>'key' and (quote->>'expiresAt')::timestamptz > platform.clock(), false)
+$function$;
+alter function orders.is_answer(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.is_answer(jsonb,jsonb) from public;
 
 -- function: orders.is_in_eu(text)
 -- src/db/orders/terms.sql
@@ -8264,15 +8344,17 @@ revoke all on function orders.keep_customer(character varying) from public;
 -- src/db/orders/totals.sql
 CREATE OR REPLACE FUNCTION orders.lines_agree(lines jsonb, subtotal numeric, discount numeric, tax numeric, shipping_tax numeric, tax_included boolean, tax_lines jsonb)
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE
 AS $function$
-  select coalesce(sum(l.subtotal) = lines_agree.subtotal and sum(l.discount) = lines_agree.discount
+begin
+  return (select coalesce(sum(l.subtotal) = lines_agree.subtotal and sum(l.discount) = lines_agree.discount
       and sum(l.tax) + shipping_tax = lines_agree.tax
       and bool_and(coalesce(l.subtotal >= l.discount and l.discount >= 0 and l.tax >= 0
         and l.total = l.subtotal - l.discount + case when tax_included then 0 else l.tax end, false)), false)
     and coalesce((select sum((t->>'amount')::numeric) from jsonb_array_elements(tax_lines) t), 0) = lines_agree.tax
-  from jsonb_to_recordset(lines) l(subtotal numeric, discount numeric, tax numeric, total numeric)
+  from jsonb_to_recordset(lines) l(subtotal numeric, discount numeric, tax numeric, total numeric));
+end
 $function$;
 alter function orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb) owner to fusion_orders;
 revoke all on function orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb) from public;
@@ -8764,6 +8846,9 @@ begin
     amounts := orders.settle_order(priced.items, input || jsonb_build_object('currency', priced.currency));
     if amounts ? 'error' then
       return platform.leave(call, 'orders.place', amounts);
+    elsif amounts->>'taxQuestion' is not null then -- not stored: the Worker asks, and calls again with `taxQuote`
+      return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer',
+        jsonb_build_object('error', 'unavailable', 'taxQuestion', amounts->'taxQuestion'));
     end if;
     priced.total := amounts->>'total';
   end if;
@@ -8826,7 +8911,8 @@ begin
       ) p),
     jsonb_build_object('currency', cart.currency, 'customerId', cart.customer_id, 'email', cart.email,
       'shippingAddress', cart.shipping_address, 'billingAddress', cart.billing_address,
-      'shippingOptionId', cart.shipping_option_id, 'discountCodes', to_jsonb(cart.discount_codes)));
+      'shippingOptionId', cart.shipping_option_id, 'discountCodes', to_jsonb(cart.discount_codes),
+      'taxQuote', cart.tax_quote));
   return jsonb_build_object('status', status, 'lines', lines, 'amounts', amounts,
     'messages', case when status = 'open' then orders.cart_messages(cart, lines, amounts) else '[]' end);
 end
@@ -9072,14 +9158,52 @@ revoke all on function orders.purge_carts_step(text[],jsonb) from public;
 -- src/db/orders/refund-amounts.sql
 CREATE OR REPLACE FUNCTION orders.quantities_of(items jsonb)
  RETURNS integer[]
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE
 AS $function$
-  select array(select (i.item->>'quantity')::int from jsonb_array_elements(items) with ordinality i(item, place)
-    order by i.place)
+begin
+  return array(select (i.item->>'quantity')::int from jsonb_array_elements(items) with ordinality i(item, place)
+    order by i.place);
+end
 $function$;
 alter function orders.quantities_of(jsonb) owner to fusion_orders;
 revoke all on function orders.quantities_of(jsonb) from public;
+
+-- function: orders.quote_cart(jsonb,jsonb)
+-- src/db/orders/carts/carts.sql
+CREATE OR REPLACE FUNCTION orders.quote_cart(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  caller constant platform.api_keys := platform.identify(call,
+    case when (input->>'isRead')::boolean then 'orders:read' else 'orders:write' end, '{publishable,session}');
+  cart orders.carts;
+  quoted orders.carts;
+  priced jsonb;
+begin
+  select * into cart from orders.carts c where c.id = input->>'id' and orders.may_reach_cart(c) for no key update;
+  if not found then
+    perform platform.fail('not_found', jsonb_build_object('tenant', caller.tenant_id));
+  end if;
+  quoted := cart;
+  quoted.tax_quote := input->'taxQuote';
+  priced := orders.price_cart(quoted);
+  if priced->'amounts'->>'taxQuestion' is not null then
+    priced := orders.price_cart(cart);
+  elsif not coalesce(caller.away, false) then -- a tenant that moves to another cell is copied as it is
+    update orders.carts c set tax_quote = quoted.tax_quote where c.id = cart.id;
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', orders.cart_json(quoted, priced), 'replayed', false);
+end
+$function$;
+alter function orders.quote_cart(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.quote_cart(jsonb,jsonb) from public;
+grant execute on function orders.quote_cart(jsonb,jsonb) to fusion_worker;
 
 -- function: orders.read_cart(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
@@ -9876,10 +10000,14 @@ declare
   taxes jsonb;
   found jsonb := '{"discounts": [], "invalid": []}';
   totals jsonb;
+  question jsonb; -- to the tax provider
 begin
-  select t.prices_include_tax, exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
+  select t.prices_include_tax, t.tax_provider = 'table' as has_table, t.tax_provider <> 'table'
+      or exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
     exists (select from orders.shipping_options s where s.tenant_id = tenant) as has_shipping,
-    orders.is_reverse_charge(t.country, address, c.vat_number, c.vat_status) as is_reverse,
+    t.tax_provider = 'table' and orders.is_reverse_charge(t.country, address, c.vat_number, c.vat_status) as is_reverse,
+    jsonb_build_object('provider', t.tax_provider, 'tenant', tenant, 'account', t.stripe_account,
+      'vatNumber', case when c.vat_status = 'valid' then c.vat_number end) as seller,
     orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key
   into settings
   from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
@@ -9899,7 +10027,7 @@ begin
   options := case when settings.has_shipping and address is not null then
     orders.find_shipping_options(address->>'country', currency, described.subtotal, described.weight) else '[]' end;
   option := (select o from jsonb_array_elements(options) o where o->>'id' = terms->>'shippingOptionId');
-  taxes := case when settings.has_tax and address is not null
+  taxes := case when settings.has_tax and settings.has_table and address is not null
     then orders.find_rates(address, array_append(described.categories, option->>'taxCategory'))
     else '{"rates": [], "places": {}}' end;
   if not coalesce((terms->>'noDiscounts')::boolean, false) then
@@ -9913,15 +10041,23 @@ begin
       from jsonb_array_elements(described.lines) with ordinality e(l, ord)),
     'shipping', case when option is not null then jsonb_build_object('price', option->'price',
       'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end));
-  if settings.has_tax and address is null then
-    totals := totals || '{"tax": null, "shippingTax": null, "taxLines": null}' || case
-      when settings.prices_include_tax then '{}'::jsonb else '{"total": null}' end;
+  if not settings.has_table and address is not null then
+    question := orders.tax_question(totals, described.lines, option->>'taxCategory', settings.seller
+      || jsonb_build_object('currency', currency, 'address', address - '{name,company,phone,email}'::text[],
+        'addressSource', case when nullif(terms->'shippingAddress', 'null') is null then 'billing' else 'shipping' end));
+    if orders.is_answer(terms->'taxQuote', question) then
+      totals := orders.apply_taxes(totals, terms->'taxQuote', currency);
+      question := null;
+    end if;
+  end if;
+  if question is not null or settings.has_tax and address is null then
+    totals := orders.without_taxes(totals);
   end if;
   if settings.has_shipping and option is null and not coalesce((terms->>'shippingOptional')::boolean, false) then
     totals := totals || '{"shipping": null, "shippingTax": null, "total": null}';
   end if;
   return totals || jsonb_build_object('shippingOptions', options, 'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[],
-    'needsShipping', settings.has_shipping, 'needsAddress', settings.has_shipping or settings.has_tax,
+    'taxQuestion', question, 'needsShipping', settings.has_shipping, 'needsAddress', settings.has_shipping or settings.has_tax,
     'invalidDiscounts', found->'invalid', 'customerKey', settings.customer_key, 'names', described.names,
     'unusedDiscounts', (select coalesce(jsonb_agg(d->'code'), '[]') from jsonb_array_elements(found->'discounts') d
       where d ? 'code' and not totals->'discounts' @> jsonb_build_array(jsonb_build_object('id', d->'id'))));
@@ -9995,6 +10131,9 @@ begin
       when nullif(input->'billingAddress', 'null') is not null then '/billingAddress' else '' end));
   elsif amounts ? 'error' then
     return amounts;
+  elsif amounts->>'taxQuestion' is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', '',
+      'detail', 'This shop uses Stripe Tax, so its campaigns take no places. It sells by carts and orders.')));
   end if;
   return (select jsonb_object_agg(a.name, a.value) from jsonb_each(amounts) a(name, value)
     where a.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines,shippingOption,lines}'));
@@ -10304,6 +10443,30 @@ end
 $function$;
 alter function orders.take_uses(character varying,jsonb,character varying) owner to fusion_orders;
 revoke all on function orders.take_uses(character varying,jsonb,character varying) from public;
+
+-- function: orders.tax_question(jsonb,jsonb,text,jsonb)
+-- src/db/orders/tax-quotes.sql
+CREATE OR REPLACE FUNCTION orders.tax_question(totals jsonb, lines jsonb, shipping_category text, terms jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select q.question || jsonb_build_object('key', encode(sha256(convert_to(q.question::text, 'UTF8')), 'hex'))
+  from (
+    select terms || jsonb_build_object('included', totals->'taxIncluded',
+      'lines', (
+        select coalesce(jsonb_agg(jsonb_build_object('id', a.line->'id', 'quantity', b.line->'quantity',
+          'amount', a.line->>'total', 'category', nullif(b.line->>'category', '')) order by a.ord), '[]')
+        from jsonb_array_elements(totals->'lines') with ordinality a(line, ord)
+        join jsonb_array_elements(tax_question.lines) with ordinality b(line, ord) on b.ord = a.ord
+        where (a.line->>'total')::numeric > 0),
+      'shipping', case when (totals->>'shipping')::numeric > 0 then jsonb_build_object('amount', totals->>'shipping',
+        'category', shipping_category) end) as question
+  ) q
+  where q.question->'lines' <> '[]' or q.question->'shipping' <> 'null'
+$function$;
+alter function orders.tax_question(jsonb,jsonb,text,jsonb) owner to fusion_orders;
+revoke all on function orders.tax_question(jsonb,jsonb,text,jsonb) from public;
 
 -- function: orders.tax_rate_conflict(orders.tax_rates)
 -- src/db/orders/tax-rates.sql
@@ -10803,6 +10966,19 @@ AS $function$
 $function$;
 alter function orders.with_shipping_fields(orders.shipping_options,jsonb) owner to fusion_orders;
 revoke all on function orders.with_shipping_fields(orders.shipping_options,jsonb) from public;
+
+-- function: orders.without_taxes(jsonb)
+-- src/db/orders/tax-quotes.sql
+CREATE OR REPLACE FUNCTION orders.without_taxes(totals jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select totals || '{"tax": null, "shippingTax": null, "taxLines": null}'
+    || case when (totals->>'taxIncluded')::boolean then '{}'::jsonb else '{"total": null}' end
+$function$;
+alter function orders.without_taxes(jsonb) owner to fusion_orders;
+revoke all on function orders.without_taxes(jsonb) from public;
 
 -- function: orders.written_discount(orders.discounts)
 -- src/db/orders/discounts.sql
@@ -14902,7 +15078,8 @@ CREATE OR REPLACE FUNCTION platform.tenant_json(t platform.tenants)
  STABLE
 AS $function$
   select jsonb_build_object('id', t.id, 'name', t.name, 'country', t.country, 'currency', t.currency,
-    'pricesIncludeTax', t.prices_include_tax, 'shipFrom', t.ship_from, 'parcel', t.parcel,
+    'pricesIncludeTax', t.prices_include_tax, 'taxProvider', t.tax_provider, 'shipFrom', t.ship_from,
+    'parcel', t.parcel,
     'carrier', platform.carrier_json(t.carrier, t.carrier_credentials),
     'delayedPayments', t.delayed_payments, 'automaticLabels', t.automatic_labels, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
     'approvalSeconds', t.approval_seconds, 'graceSeconds', t.grace_seconds, 'links', t.links,
@@ -15005,6 +15182,7 @@ begin
       country = case when 'country' = any(changed) then change->>'country' else t.country end,
       currency = case when 'currency' = any(changed) then change->>'currency' else t.currency end,
       prices_include_tax = coalesce((change->>'pricesIncludeTax')::boolean, t.prices_include_tax),
+      tax_provider = coalesce(change->>'taxProvider', t.tax_provider),
       ship_from = tenant.ship_from, carrier = tenant.carrier, carrier_credentials = tenant.carrier_credentials,
       parcel = case when 'parcel' = any(changed) then nullif(change->'parcel', 'null') else t.parcel end,
       delayed_payments = coalesce((change->>'delayedPayments')::boolean, t.delayed_payments),
