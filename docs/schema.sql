@@ -8115,18 +8115,6 @@ alter function orders.find_vat_checks(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.find_vat_checks(jsonb,jsonb) from public;
 grant execute on function orders.find_vat_checks(jsonb,jsonb) to fusion_worker;
 
--- function: orders.first_units_worth(numeric,integer,integer,numeric)
--- src/db/orders/refund-amounts.sql
-CREATE OR REPLACE FUNCTION orders.first_units_worth(total numeric, units integer, of_units integer, unit numeric)
- RETURNS numeric
- LANGUAGE sql
- IMMUTABLE
-AS $function$
-  select div(2 * (total / unit) * units + of_units, 2 * of_units::numeric) * unit
-$function$;
-alter function orders.first_units_worth(numeric,integer,integer,numeric) owner to fusion_orders;
-revoke all on function orders.first_units_worth(numeric,integer,integer,numeric) from public;
-
 -- function: orders.fits_currency(numeric,character varying)
 -- src/db/orders/terms.sql
 CREATE OR REPLACE FUNCTION orders.fits_currency(amount numeric, currency character varying)
@@ -9441,7 +9429,7 @@ begin
   ), priced as (
     select w.*, l.place, l.quantity - l.refunded - coalesce(reserved[l.place], 0) as units_left,
       coalesce(reserved[l.place], 0) as in_returns,
-      greatest(0, orders.first_units_worth(l.total, l.refunded + w.units, l.quantity, unit) - l.refunded_amount) as worth
+      greatest(0, orders.fraction(l.total, l.refunded + w.units, l.quantity, unit) - l.refunded_amount) as worth
     from wanted w left join orders.lines_of(o) l on l.place::text = w.line_id
   )
   select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/lineId', p.at), 'detail', 'The order has no such line.')

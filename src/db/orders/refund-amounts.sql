@@ -1,14 +1,6 @@
--- requires: platform/access.sql, platform/currencies.sql
+-- requires: platform/access.sql, platform/currencies.sql, orders/totals.sql
 -- What the units of an order are worth when they are refunded. The amounts were frozen when the order was placed, so what
 -- is refunded of one line never changes what another line is worth.
-
--- What the first `units` of a line's `of_units` are worth: their share of its total, rounded half up to `unit` (0.01, or 1
--- for a currency without decimals). In whole numbers, so that the result is exact.
-create or replace function orders.first_units_worth(total numeric, units integer, of_units integer, unit numeric)
-returns numeric
-language sql immutable as $$
-  select div(2 * (total / unit) * units + of_units, 2 * of_units::numeric) * unit
-$$;
 
 -- The lines of an order with what happened to each of them. `total`: what was paid for it.
 create or replace function orders.lines_of(o orders.orders)
@@ -40,8 +32,9 @@ language sql stable as $$
 $$;
 
 -- What a refund of units is worth: what these units and the refunded ones of the line are worth together, less what was
--- refunded for it. Usually that is the difference of two sums of first_units_worth; after a refund of other units has
--- failed, it can be a cent more or less, so that all refunds add up again. `input`: {items: [{lineId, quantity}], shipping?: true (all that is left) or an amount}.
+-- refunded for it. The first k of n units are worth that fraction of the line's total, so usually a refund is the
+-- difference of two such sums. After a refund of other units has failed, it can be a cent more or less, so that all
+-- refunds add up again. `input`: {items: [{lineId, quantity}], shipping?: true (all that is left) or an amount}.
 -- `reserved`: units of each line that something else may refund (open returns). Returns {items: [{lineId, quantity,
 -- amount}], shipping, amount}, or the errors validation_failed, refund_exceeds_payment.
 create or replace function orders.refund_amounts(o orders.orders, input jsonb, reserved integer[]) returns jsonb
@@ -62,7 +55,7 @@ begin
   ), priced as (
     select w.*, l.place, l.quantity - l.refunded - coalesce(reserved[l.place], 0) as units_left,
       coalesce(reserved[l.place], 0) as in_returns,
-      greatest(0, orders.first_units_worth(l.total, l.refunded + w.units, l.quantity, unit) - l.refunded_amount) as worth
+      greatest(0, orders.fraction(l.total, l.refunded + w.units, l.quantity, unit) - l.refunded_amount) as worth
     from wanted w left join orders.lines_of(o) l on l.place::text = w.line_id
   )
   select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/lineId', p.at), 'detail', 'The order has no such line.')
