@@ -92,18 +92,17 @@ create or replace function orders.settle_order(items jsonb, input jsonb) returns
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   amounts jsonb;
-  fault text;
 begin
   if input->>'pricing' = 'quoted' and jsonb_array_length(coalesce(nullif(input->'discountCodes', 'null'), '[]')) > 0 then
     return jsonb_build_object('error', 'discount_invalid', 'detail', 'Quoted prices take no discount.', 'errors',
       jsonb_build_array(jsonb_build_object('pointer', '/discountCodes', 'detail', 'must be left out: quoted prices take no discount')));
   end if;
-  amounts := orders.settle(
-    (select jsonb_agg(i || jsonb_build_object('id', ord::text) order by ord) from jsonb_array_elements(items) with ordinality e(i, ord)),
-    input || jsonb_build_object('shippingOptional', true, 'noDiscounts', input->>'pricing' is not distinct from 'quoted' or input ? 'campaignId')
-      || case when coalesce(nullif(input->'shippingAddress', 'null'), nullif(input->'billingAddress', 'null')) is null
-        then jsonb_build_object('shippingAddress', jsonb_build_object('country',
-          (select t.country from platform.tenants t where t.id = platform.tenant()))) else '{}' end);
+  if coalesce(nullif(input->'shippingAddress', 'null'), nullif(input->'billingAddress', 'null')) is null then
+    input := input || jsonb_build_object('shippingAddress', jsonb_build_object('country',
+      (select t.country from platform.tenants t where t.id = platform.tenant())));
+  end if;
+  amounts := orders.settle(items, input || jsonb_build_object('shippingOptional', true,
+    'noDiscounts', input->>'pricing' is not distinct from 'quoted' or input ? 'campaignId'));
   if amounts->'invalidDiscounts' <> '[]' then
     return jsonb_build_object('error', 'discount_invalid', 'detail', amounts->'invalidDiscounts'->0->>'detail', 'errors',
       (select jsonb_agg(jsonb_build_object('pointer', format('/discountCodes/%s', d->>'index'), 'detail', d->>'detail'))
@@ -113,10 +112,9 @@ begin
     return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
       'pointer', '/shippingOptionId', 'detail', 'is not offered for this address, currency and weight')));
   end if;
-  fault := platform.charge_fault((amounts->>'total')::numeric, input->>'currency');
-  if fault is not null then
-    return jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/items', 'detail', fault)));
+  if not platform.is_chargeable((amounts->>'total')::numeric, input->>'currency') then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+      'pointer', '/items', 'detail', platform.charge_fault((amounts->>'total')::numeric, input->>'currency'))));
   end if;
   return amounts || jsonb_build_object('lines', (
     select jsonb_agg(l || jsonb_build_object('name', amounts->'names'->(i->>'sku')) order by ord)

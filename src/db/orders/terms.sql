@@ -157,14 +157,16 @@ language sql stable as $$
     or exists (select from platform.tenants t where t.id = has_terms.tenant and t.tax_provider <> 'table')
 $$;
 
--- The totals of priced lines with the tenant's taxes, shipping options and discounts. `lines`: [{id, sku, quantity,
--- price}]. `terms`: {currency, customerId?, email?, shippingAddress?, billingAddress?, shippingOptionId?,
--- discountCodes?, noDiscounts?, shippingOptional?, taxQuote?}; `noDiscounts` for quoted prices and campaigns;
--- `shippingOptional`: without an option nothing is paid for shipping. Returns what orders.totals returns, with
--- {shippingOptions, shippingOption: {id, name} | null, needsShipping, needsAddress, invalidDiscounts, unusedDiscounts,
--- customerKey, names: {sku: name}, taxQuestion}. What cannot be known without an address or a shipping option is null:
--- tax, shippingTax and taxLines, shipping, and total with them. So are the taxes if the tenant has another provider than
--- its own rates and `taxQuote` is not its answer: then `taxQuestion` (orders.tax_question) is not null.
+-- The totals of lines with the tenant's taxes, shipping options and discounts. `lines`: [{sku, quantity, price}]; one
+-- whose price is null is left out, and an id is the position among the others. `terms`: {currency, customerId?, email?,
+-- shippingAddress?, billingAddress?, shippingOptionId?, discountCodes?, noDiscounts?, shippingOptional?, taxQuote?};
+-- `noDiscounts` for quoted prices and campaigns; `shippingOptional`: without an option nothing is paid for shipping.
+-- Returns what orders.totals returns, with {shippingOptions, shippingOption: {id, name} | null, needsShipping,
+-- needsAddress, invalidDiscounts, unusedDiscounts, customerKey, names: {sku: name}, taxQuestion}. What cannot be known
+-- without an address or a shipping option is null: tax, shippingTax and taxLines, shipping, and total with them. So are
+-- the taxes if the tenant has another provider than its own rates and `taxQuote` is not its answer: then `taxQuestion`
+-- (orders.tax_question) is not null.
+-- Each query costs more than what it reads, so one reads all that any order needs.
 create or replace function orders.settle(lines jsonb, terms jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -172,56 +174,69 @@ declare
   tenant constant varchar := platform.tenant();
   address constant jsonb := coalesce(nullif(terms->'shippingAddress', 'null'), nullif(terms->'billingAddress', 'null'));
   currency constant text := terms->>'currency';
-  settings record;
-  described record;
-  options jsonb;
+  known record;
+  options jsonb := '[]';
   option jsonb;
-  taxes jsonb;
+  taxes jsonb := '{"rates": [], "places": {}}';
   found jsonb := '{"discounts": [], "invalid": []}';
+  unused jsonb := '[]';
+  taxed jsonb;
   totals jsonb;
   question jsonb; -- to the tax provider
 begin
   select t.prices_include_tax, t.tax_provider = 'table' as has_table, t.tax_provider <> 'table'
       or exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
     exists (select from orders.shipping_options s where s.tenant_id = tenant) as has_shipping,
+    exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+      as has_automatic,
     t.tax_provider = 'table' and orders.is_reverse_charge(t.country, address, c.vat_number, c.vat_status) as is_reverse,
     jsonb_build_object('provider', t.tax_provider, 'tenant', tenant, 'account', t.stripe_account,
       'vatNumber', case when c.vat_status = 'valid' then c.vat_number end) as seller,
-    orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key
-  into settings
-  from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
-  -- One look-up by the unique index for each line.
-  select coalesce(jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''),
-      'collections', coalesce(p.collections, '{}')) order by l.ord), '[]') as lines,
-    array_agg(distinct p.tax_category) as categories,
-    coalesce(jsonb_object_agg(l.line->>'sku', p.name), '{}') as names,
-    coalesce(sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric), 0) as subtotal,
-    coalesce(sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)), 0) as weight
-  into described
-  from jsonb_array_elements(settle.lines) with ordinality l(line, ord)
-  left join lateral (
-    select c.tax_category, c.collections, c.name, c.weight from catalog.products c
-    where c.tenant_id = tenant and c.sku = l.line->>'sku' limit 1
-  ) p on true;
-  options := case when settings.has_shipping and address is not null then
-    orders.find_shipping_options(address->>'country', currency, described.subtotal, described.weight) else '[]' end;
-  option := (select o from jsonb_array_elements(options) o where o->>'id' = terms->>'shippingOptionId');
-  taxes := case when settings.has_tax and settings.has_table and address is not null
-    then orders.find_rates(address, array_append(described.categories, option->>'taxCategory'))
-    else '{"rates": [], "places": {}}' end;
-  if not coalesce((terms->>'noDiscounts')::boolean, false) then
-    found := orders.find_discounts(array(select jsonb_array_elements_text(coalesce(nullif(terms->'discountCodes', 'null'), '[]'))),
-      described.lines, currency, described.subtotal, settings.customer_key);
+    orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key,
+    array(select jsonb_array_elements_text(coalesce(nullif(terms->'discountCodes', 'null'), '[]'))) as codes, items.*
+  into known
+  from (
+    select coalesce(jsonb_agg(jsonb_build_object('id', l.place::text, 'sku', l.line->'sku', 'price', l.line->'price',
+        'quantity', l.line->'quantity', 'category', coalesce(p.tax_category, ''),
+        'collections', coalesce(p.collections, '{}')) order by l.place), '[]') as lines,
+      array_agg(distinct p.tax_category) as categories,
+      coalesce(jsonb_object_agg(l.line->>'sku', p.name), '{}') as names,
+      coalesce(sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric), 0) as subtotal,
+      coalesce(sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)), 0) as weight
+    from (
+      select e.line, row_number() over (order by e.ord) as place
+      from jsonb_array_elements(settle.lines) with ordinality e(line, ord) where e.line->>'price' is not null
+    ) l
+    left join lateral ( -- one look-up by the unique index for each line
+      select c.tax_category, c.collections, c.name, c.weight from catalog.products c
+      where c.tenant_id = tenant and c.sku = l.line->>'sku' limit 1
+    ) p on true
+  ) items
+  left join platform.tenants t on t.id = tenant
+  left join orders.customers c on c.id = terms->>'customerId';
+  if known.has_shipping and address is not null then
+    options := orders.find_shipping_options(address->>'country', currency, known.subtotal, known.weight);
+    option := jsonb_path_query_first(options, '$[*] ? (@.id == $id)', jsonb_build_object('id', terms->'shippingOptionId'));
   end if;
-  totals := orders.totals(jsonb_build_object('currency', currency, 'taxIncluded', settings.prices_include_tax,
-    'reverseCharge', settings.is_reverse, 'rates', taxes->'rates', 'discounts', found->'discounts',
-    'lines', (select coalesce(jsonb_agg(l - 'collections' || jsonb_build_object('tax',
-        taxes->'places'->(l->>'category')) order by ord), '[]')
-      from jsonb_array_elements(described.lines) with ordinality e(l, ord)),
+  taxed := known.lines;
+  if known.has_tax and known.has_table and address is not null then
+    taxes := orders.find_rates(address, array_append(known.categories, option->>'taxCategory'));
+    taxed := (select coalesce(jsonb_agg(l || jsonb_build_object('tax', taxes->'places'->(l->>'category')) order by ord),
+      '[]') from jsonb_array_elements(known.lines) with ordinality e(l, ord));
+  end if;
+  if (known.has_automatic or known.codes <> '{}') and not coalesce((terms->>'noDiscounts')::boolean, false) then
+    found := orders.find_discounts(known.codes, known.lines, currency, known.subtotal, known.customer_key);
+  end if;
+  totals := orders.totals(jsonb_build_object('currency', currency, 'taxIncluded', known.prices_include_tax,
+    'reverseCharge', known.is_reverse, 'rates', taxes->'rates', 'discounts', found->'discounts', 'lines', taxed,
     'shipping', case when option is not null then jsonb_build_object('price', option->'price',
       'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end));
-  if not settings.has_table and address is not null then
-    question := orders.tax_question(totals, described.lines, option->>'taxCategory', settings.seller
+  if jsonb_array_length(totals->'discounts') < jsonb_array_length(found->'discounts') then
+    unused := (select coalesce(jsonb_agg(d->'code'), '[]') from jsonb_array_elements(found->'discounts') d
+      where d ? 'code' and not totals->'discounts' @> jsonb_build_array(jsonb_build_object('id', d->'id')));
+  end if;
+  if not known.has_table and address is not null then
+    question := orders.tax_question(totals, known.lines, option->>'taxCategory', known.seller
       || jsonb_build_object('currency', currency, 'address', address - '{name,company,phone,email}'::text[],
         'addressSource', case when nullif(terms->'shippingAddress', 'null') is null then 'billing' else 'shipping' end));
     if orders.is_answer(terms->'taxQuote', question) then
@@ -229,17 +244,17 @@ begin
       question := null;
     end if;
   end if;
-  if question is not null or settings.has_tax and address is null then
+  if question is not null or known.has_tax and address is null then
     totals := orders.without_taxes(totals);
   end if;
-  if settings.has_shipping and option is null and not coalesce((terms->>'shippingOptional')::boolean, false) then
+  if known.has_shipping and option is null and not coalesce((terms->>'shippingOptional')::boolean, false) then
     totals := totals || '{"shipping": null, "shippingTax": null, "total": null}';
   end if;
-  return totals || jsonb_build_object('shippingOptions', options, 'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[],
-    'taxQuestion', question, 'needsShipping', settings.has_shipping, 'needsAddress', settings.has_shipping or settings.has_tax,
-    'invalidDiscounts', found->'invalid', 'customerKey', settings.customer_key, 'names', described.names,
-    'unusedDiscounts', (select coalesce(jsonb_agg(d->'code'), '[]') from jsonb_array_elements(found->'discounts') d
-      where d ? 'code' and not totals->'discounts' @> jsonb_build_array(jsonb_build_object('id', d->'id'))));
+  return totals || jsonb_build_object('shippingOptions', options,
+    'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[], 'taxQuestion', question,
+    'needsShipping', known.has_shipping, 'needsAddress', known.has_shipping or known.has_tax,
+    'invalidDiscounts', found->'invalid', 'customerKey', known.customer_key, 'names', known.names,
+    'unusedDiscounts', unused);
 end
 $$;
 

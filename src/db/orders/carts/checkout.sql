@@ -54,7 +54,9 @@ begin
   if cart.order_id is not null then
     order_row := orders.lock_order_of(cart);
   end if;
-  perform orders.require_open(cart, order_row.status);
+  if orders.cart_status(cart, order_row.status) <> 'open' then
+    perform orders.require_open(cart, order_row.status);
+  end if;
   if input ? 'taxQuote' then
     cart.tax_quote := input->'taxQuote';
     update orders.carts c set tax_quote = cart.tax_quote where c.id = cart.id;

@@ -55,77 +55,98 @@ language sql stable as $$
     'taxLines', o.tax_lines, 'discounts', o.discounts, 'lines', o.lines, 'shippingOptions', '[]'::jsonb)
 $$;
 
+-- One of orders.cart_messages.
+create or replace function orders.cart_message(type text, severity text, code text, pointer text, detail text) returns jsonb
+language sql immutable as $$
+  select jsonb_strip_nulls(jsonb_build_object('type', type, 'severity', severity, 'code', code, 'pointer', pointer,
+    'detail', detail))
+$$;
+
+-- The lines that cannot be sold as they are, as orders.cart_messages has them.
+create or replace function orders.line_messages(lines jsonb, currency text) returns jsonb
+language sql stable as $$
+  select jsonb_agg(orders.cart_message('error', 'recoverable', l.fault,
+      format('/items/%s/%s', l.ord - 1, case l.fault when 'insufficient_inventory' then 'quantity' else 'sku' end),
+      case l.fault when 'unknown_sku' then format('No product with SKU "%s" is for sale.', l.sku)
+        when 'currency_mismatch' then format('"%s" is not sold in %s.', l.sku, currency)
+        else format('Only %s of "%s" can be sold now.', l.available, l.sku) end) order by l.ord)
+  from (
+    select e.ord, e.line->>'sku' as sku, e.line->>'available' as available, coalesce(e.line->>'fault',
+      case when (e.line->>'quantity')::int > (e.line->>'available')::int then 'insufficient_inventory' end) as fault
+    from jsonb_array_elements(lines) with ordinality e(line, ord)
+  ) l where l.fault is not null
+$$;
+
 -- What is missing or wrong in an open cart, and where: [{type, severity?, code, pointer, detail}]. Every error except
--- insufficient_inventory keeps the cart from being ordered. `lines`: orders.cart_lines; `amounts`: orders.settle.
+-- insufficient_inventory keeps the cart from being ordered. `lines`: orders.cart_lines; `amounts`: orders.settle. Tests
+-- each in turn without a query, because most carts have none.
 create or replace function orders.cart_messages(cart orders.carts, lines jsonb, amounts jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   address constant jsonb := coalesce(cart.shipping_address, cart.billing_address);
   needs_shipping constant boolean := (amounts->>'needsShipping')::boolean;
-  charge_fault constant text := platform.charge_fault((amounts->>'total')::numeric, cart.currency);
+  total constant numeric := amounts->>'total';
+  messages jsonb := '[]';
 begin
-  return (
-    with message(place, ord, type, severity, code, pointer, detail) as (
-      select 1, 0::bigint, 'error', 'requires_buyer_input', 'cart_empty', '/items', 'The cart has no items.'
-      where lines = '[]'
-      union all
-      select 2, l.ord, 'error', 'recoverable', l.fault,
-        format('/items/%s/%s', l.ord - 1, case l.fault when 'insufficient_inventory' then 'quantity' else 'sku' end),
-        case l.fault when 'unknown_sku' then format('No product with SKU "%s" is for sale.', l.sku)
-          when 'currency_mismatch' then format('"%s" is not sold in %s.', l.sku, cart.currency)
-          else format('Only %s of "%s" can be sold now.', l.available, l.sku) end
+  if lines = '[]' then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'cart_empty', '/items',
+      'The cart has no items.');
+  elsif jsonb_path_exists(lines, '$[*] ? (exists(@.fault) || @.quantity > @.available)') then
+    messages := messages || orders.line_messages(lines, cart.currency);
+  end if;
+  if cart.email is null then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'missing', '/email',
+      'The e-mail address is missing.');
+  end if;
+  if needs_shipping and cart.shipping_address is null or (amounts->>'needsAddress')::boolean and address is null then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'missing', '/shippingAddress',
+      'The shipping address is missing.');
+  end if;
+  if needs_shipping and address is not null and amounts->'shippingOptions' = '[]' then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
+      '/shippingAddress', format('There is no shipping option for this country, %s and this weight.', cart.currency));
+  end if;
+  if needs_shipping and cart.shipping_option_id is null then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'missing', '/shippingOptionId',
+      'The shipping option is missing.');
+  elsif needs_shipping and address is not null and amounts->'shippingOption' = 'null'
+    and amounts->'shippingOptions' <> '[]' then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
+      '/shippingOptionId', 'This shipping option is not offered for this address, currency and weight.');
+  end if;
+  if lines <> '[]' and not platform.is_chargeable(total, cart.currency) then
+    messages := messages || orders.cart_message('error', 'recoverable', 'total_not_chargeable', '/items',
+      platform.charge_fault(total, cart.currency));
+  end if;
+  if amounts->'invalidDiscounts' <> '[]' then
+    messages := messages || (
+      select jsonb_agg(orders.cart_message('warning', null, 'discount_invalid', format('/discountCodes/%s', d->>'index'),
+        d->>'detail') order by (d->>'index')::bigint)
+      from jsonb_array_elements(amounts->'invalidDiscounts') d);
+  end if;
+  if amounts->'unusedDiscounts' <> '[]' then
+    messages := messages || (
+      select jsonb_agg(orders.cart_message('info', null, 'discount_not_used', format('/discountCodes/%s', u.ord - 1),
+        format('The discount "%s" is not used, because other discounts save more.', u.code)) order by u.ord)
       from (
-        select e.ord, e.line->>'sku' as sku, e.line->>'available' as available, coalesce(e.line->>'fault',
-          case when (e.line->>'quantity')::int > (e.line->>'available')::int then 'insufficient_inventory' end) as fault
-        from jsonb_array_elements(lines) with ordinality e(line, ord)
-      ) l where l.fault is not null
-      union all
-      select 3, 0, 'error', 'requires_buyer_input', 'missing', '/email', 'The e-mail address is missing.'
-      where cart.email is null
-      union all
-      select 4, 0, 'error', 'requires_buyer_input', 'missing', '/shippingAddress', 'The shipping address is missing.'
-      where needs_shipping and cart.shipping_address is null
-        or (amounts->>'needsAddress')::boolean and address is null
-      union all
-      select 5, 0, 'error', 'requires_buyer_input', 'shipping_option_not_offered', '/shippingAddress',
-        format('There is no shipping option for this country, %s and this weight.', cart.currency)
-      where needs_shipping and address is not null and amounts->'shippingOptions' = '[]'
-      union all
-      select 6, 0, 'error', 'requires_buyer_input', 'missing', '/shippingOptionId', 'The shipping option is missing.'
-      where needs_shipping and cart.shipping_option_id is null
-      union all
-      select 6, 0, 'error', 'requires_buyer_input', 'shipping_option_not_offered', '/shippingOptionId',
-        'This shipping option is not offered for this address, currency and weight.'
-      where needs_shipping and cart.shipping_option_id is not null and address is not null
-        and amounts->'shippingOption' = 'null' and amounts->'shippingOptions' <> '[]'
-      union all
-      select 7, 0, 'error', 'recoverable', 'total_not_chargeable', '/items', charge_fault
-      where charge_fault is not null and lines <> '[]'
-      union all
-      select 8, (d->>'index')::bigint, 'warning', null, 'discount_invalid', format('/discountCodes/%s', d->>'index'),
-        d->>'detail'
-      from jsonb_array_elements(amounts->'invalidDiscounts') d
-      union all
-      select 9, min(c.ord), 'info', null, 'discount_not_used', format('/discountCodes/%s', min(c.ord) - 1),
-        format('The discount "%s" is not used, because other discounts save more.', d.code)
-      from jsonb_array_elements_text(amounts->'unusedDiscounts') d(code)
-      join unnest(cart.discount_codes) with ordinality c(code, ord) on upper(c.code) = upper(d.code)
-      group by d.code
-      union all
-      select 10, 0, 'info', null, 'tax_unknown', '/shippingAddress', 'The tax is known once there is an address.'
-      where amounts->>'tax' is null and amounts->>'taxQuestion' is null
-      union all
-      select 10, 0, 'error', 'recoverable', 'tax_not_calculated', '/shippingAddress',
-        'The tax is not calculated yet. Read the cart again, and check the address if that does not help.'
-      where amounts->>'taxQuestion' is not null
-    )
-    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('type', m.type, 'severity', m.severity,
-      'code', m.code, 'pointer', m.pointer, 'detail', m.detail)) order by m.place, m.ord), '[]') from message m);
+        select d.code, min(c.ord) as ord from jsonb_array_elements_text(amounts->'unusedDiscounts') d(code)
+        join unnest(cart.discount_codes) with ordinality c(code, ord) on upper(c.code) = upper(d.code)
+        group by d.code
+      ) u);
+  end if;
+  if amounts->>'taxQuestion' is not null then
+    messages := messages || orders.cart_message('error', 'recoverable', 'tax_not_calculated', '/shippingAddress',
+      'The tax is not calculated yet. Read the cart again, and check the address if that does not help.');
+  elsif amounts->>'tax' is null then
+    messages := messages || orders.cart_message('info', null, 'tax_unknown', '/shippingAddress',
+      'The tax is known once there is an address.');
+  end if;
+  return messages;
 end
 $$;
 
 -- What a cart costs now: {status, lines, amounts, messages}: orders.cart_lines, orders.settle for the lines with a
--- price, whose ids are their positions among them as in an order, and orders.cart_messages. A cart with an order shows
+-- price, and orders.cart_messages. A cart with an order shows
 -- what the order has frozen.
 create or replace function orders.price_cart(cart orders.carts) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -144,13 +165,7 @@ begin
       'amounts', orders.frozen_amounts(order_row), 'messages', '[]'::jsonb);
   end if;
   lines := orders.cart_lines(cart, null);
-  amounts := orders.settle(
-    (select coalesce(jsonb_agg(jsonb_build_object('id', p.place::text, 'sku', p.line->'sku',
-        'quantity', p.line->'quantity', 'price', p.line->'price') order by p.place), '[]')
-      from (
-        select e.line, row_number() over (order by e.ord) as place
-        from jsonb_array_elements(lines) with ordinality e(line, ord) where e.line->>'price' is not null
-      ) p),
+  amounts := orders.settle(lines,
     jsonb_build_object('currency', cart.currency, 'customerId', cart.customer_id, 'email', cart.email,
       'shippingAddress', cart.shipping_address, 'billingAddress', cart.billing_address,
       'shippingOptionId', cart.shipping_option_id, 'discountCodes', to_jsonb(cart.discount_codes),
