@@ -126,10 +126,11 @@ $$;
 -- Adds an order with status `created`, and order.created, which the inventory consumer gets only if it decides the hold
 -- (`deferred`). One statement. `input`: {id, customerId, organizationId?, purchaseOrderNumber?, shippingAddress?,
 -- billingAddress?, email?, metadata?, cartId?, source?, holdSeconds}; `amounts`: as orders.settle_order returns them, or
--- null. Returns the order as it is shown, and when its hold ends.
+-- null. Returns the order as it is shown, and when its hold ends. With the search_path of its callers, because setting it
+-- again would cost as much as a row.
 create or replace function orders.add_order(input jsonb, items jsonb, total numeric, currency varchar, amounts jsonb,
   deferred boolean, out answer jsonb, out held_until timestamptz)
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql as $$
 declare
   order_id constant varchar := input->>'id';
   tenant constant varchar := platform.tenant();

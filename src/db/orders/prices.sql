@@ -124,7 +124,7 @@ $$;
 -- is sorted, each once.
 create or replace function orders.price_items(input jsonb, out items jsonb, out total numeric, out currency varchar,
   out skus text[], out quantities integer[], out refusal jsonb, out has_terms boolean)
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable as $$
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
   expected_currency constant varchar := input->>'currency';
