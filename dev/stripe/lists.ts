@@ -1,4 +1,4 @@
-import type { Store } from './store.ts';
+import type { Store, TaxCalculation } from './store.ts';
 import { invalid, missing, type Params } from './wire.ts';
 
 const PAGE = ['limit', 'starting_after', 'ending_before', 'created'] as const;
@@ -56,7 +56,16 @@ export function listPage<T extends Listed>(
   return { object: 'list', url, has_more: hasMore, data };
 }
 
-const EXPANDABLE = new Set('charge customer data latest_charge payment_intent payment_method refunds'.split(' '));
+/** Lines of a calculation, in the order of the request, unlike Stripe's other lists. */
+export function listTaxLines({ id, lines }: TaxCalculation, from: number, limit: number) {
+  const url = `/v1/tax/calculations/${id}/line_items`;
+  const end = from + limit;
+  return { object: 'list', data: lines.slice(from, end), has_more: end < lines.length, url };
+}
+
+const EXPANDABLE = new Set(
+  'charge customer data latest_charge line_items payment_intent payment_method refunds'.split(' '),
+);
 
 /** Reads the paths of `expand[]`. Throws Stripe's error for a path that cannot be expanded. */
 export function readExpand(params: Params): string[][] {
@@ -78,6 +87,10 @@ function expandOne(store: Store, value: unknown, path: string[]): void {
   if (object.object === 'charge' && name === 'refunds') {
     const data = store.all('refund').filter((refund) => refund.charge === object.id);
     object.refunds = { object: 'list', url: `/v1/charges/${object.id}/refunds`, has_more: false, data: data.reverse() };
+  }
+  if (object.object === 'tax.calculation' && name === 'line_items') {
+    const calculation = store.get('tax_calculation', String(object.id));
+    if (calculation !== undefined) object.line_items = listTaxLines(calculation, 0, 10);
   }
   const current = object[name];
   if (typeof current === 'string') object[name] = structuredClone(store.find(current) ?? current);

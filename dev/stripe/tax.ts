@@ -1,6 +1,7 @@
 import type Stripe from 'stripe';
 import type { Call, Route } from './account.ts';
 import { readCurrency } from './currencies.ts';
+import { listTaxLines } from './lists.ts';
 import { newId, type TaxCalculation, type TaxLine } from './store.ts';
 import { badRequest, invalid, missing, type Params } from './wire.ts';
 
@@ -143,17 +144,8 @@ export function createCalculation({ account, params }: Call): Stripe.Tax.Calcula
   return show(calculation);
 }
 
-function show({ lines, ...calculation }: TaxCalculation): Stripe.Tax.Calculation {
-  const url = `/v1/tax/calculations/${calculation.id}/line_items`;
-  const list = {
-    object: 'list',
-    data: lines.slice(0, 10),
-    has_more: lines.length > 10,
-    total_count: lines.length,
-    url,
-  };
-  return { ...calculation, line_items: list as unknown as NonNullable<Stripe.Tax.Calculation['line_items']> };
-}
+/** A calculation as Stripe shows it: with its lines only if the request expands them. */
+const show = ({ lines: _lines, ...calculation }: TaxCalculation): Stripe.Tax.Calculation => calculation;
 
 function load({ account, id }: Call): TaxCalculation {
   const found = account.store.get('tax_calculation', id);
@@ -161,16 +153,13 @@ function load({ account, id }: Call): TaxCalculation {
   return found;
 }
 
-/** The lines in the order of the request, unlike Stripe's other lists. */
 function listLines(call: Call) {
-  const { params, id } = call;
+  const { params } = call;
   params.allowOnly(['limit', 'starting_after']);
-  const { lines } = load(call);
+  const calculation = load(call);
   const after = params.optional('starting_after');
-  const from = after === undefined ? 0 : lines.findIndex((line) => line.id === after) + 1;
-  const end = from + (params.integer('limit', 1) ?? 10);
-  const url = `/v1/tax/calculations/${id}/line_items`;
-  return { object: 'list', data: lines.slice(from, end), has_more: end < lines.length, url };
+  const from = after === undefined ? 0 : calculation.lines.findIndex((line) => line.id === after) + 1;
+  return listTaxLines(calculation, from, params.integer('limit', 1) ?? 10);
 }
 
 export const taxRoutes: Route[] = [

@@ -88,7 +88,7 @@ export function toQuote(
   const sum = taxes.reduce((total, { tax }) => total + tax, shippingTax);
   const stated = calculation.tax_amount_exclusive + calculation.tax_amount_inclusive;
   if (sum !== stated) {
-    const line = { kind: 'tax', id: calculation.id ?? key, tenant, outcome: 'sums_differ' } as const;
+    const line = { kind: 'tax', id: calculation.id ?? key.slice(0, 16), tenant, outcome: 'sums_differ' } as const;
     log({ ...line, durationMs: 0, dbCalls: 0, lines: sum, total: stated, currency });
   }
   const endsAt = Math.min(now.getTime() + longestMs, (calculation.expires_at ?? Number.POSITIVE_INFINITY) * 1000);

@@ -144,6 +144,7 @@ begin
         and not c.has_list_prices,
       wants_terms or exists (select from orders.tax_rates t where t.tenant_id = tenant)
         or exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+        or exists (select from platform.tenants t where t.id = tenant and t.tax_provider <> 'table')
     into items, total, currency, is_simple, has_terms
     from catalog.products c
     cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
@@ -157,6 +158,7 @@ begin
         and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku),
       wants_terms or exists (select from orders.tax_rates t where t.tenant_id = tenant)
         or exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+        or exists (select from platform.tenants t where t.id = tenant and t.tax_provider <> 'table')
     into items, total, currency, skus, quantities, is_simple, has_terms
     from (
       select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,

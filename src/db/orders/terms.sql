@@ -154,7 +154,6 @@ language sql stable as $$
   select exists (select from orders.tax_rates t where t.tenant_id = has_terms.tenant)
     or exists (select from orders.discounts d
       where d.tenant_id = has_terms.tenant and d.code is null and d.deleted_at is null)
-    or exists (select from platform.tenants t where t.id = has_terms.tenant and t.tax_provider <> 'table')
 $$;
 
 -- The totals of lines with the tenant's taxes, shipping options and discounts. `lines`: [{sku, quantity, price}]; one

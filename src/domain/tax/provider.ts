@@ -18,7 +18,7 @@ const providers: Record<TaxQuestion['provider'], TaxProvider> = { stripe: calcul
 const quote = (context: Context, question: TaxQuestion) => providers[question.provider](context, question);
 
 function logFailure({ key, tenant }: TaxQuestion, error: StripeCallError): void {
-  const line = { kind: 'tax', id: key, tenant, outcome: 'not_calculated' } as const;
+  const line = { kind: 'tax', id: key.slice(0, 16), tenant, outcome: 'not_calculated' } as const;
   log({ ...line, durationMs: 0, dbCalls: 0, ...describeError(error) });
 }
 
