@@ -2,7 +2,7 @@ import type { Account } from './account.ts';
 import { checkAmount, readCurrency } from './currencies.ts';
 import { loadCustomer } from './customers.ts';
 import { type Intent, newId, randomCharacters } from './store.ts';
-import { badRequest, invalid, type Params } from './wire.ts';
+import { badRequest, invalid, missing, type Params } from './wire.ts';
 
 export const CAPTURE_METHODS = ['automatic', 'automatic_async', 'manual'] as const;
 const DEBIT_CURRENCY: Record<string, string> = { sepa_debit: 'eur', us_bank_account: 'usd' };
@@ -91,6 +91,18 @@ export function setFields(intent: Intent, params: Params): void {
   intent.transfer_group = text('transfer_group', intent.transfer_group);
 }
 
+/** The calculation whose tax the payment contains. Stripe reports the tax when the payment succeeds. */
+function readTaxHook(account: Account, params: Params, amount: number): Pick<Intent, 'hooks'> {
+  const calculation = params.child('hooks')?.child('inputs')?.child('tax')?.required('calculation');
+  if (calculation === undefined) return {};
+  const name = 'hooks[inputs][tax][calculation]';
+  const found = account.store.get('tax_calculation', calculation);
+  if (found === undefined) throw missing('tax calculation', calculation, name);
+  if (found.amount_total !== amount)
+    throw badRequest('The amount is not that of the tax calculation.', { param: name });
+  return { hooks: { inputs: { tax: { calculation } } } };
+}
+
 /** Builds an intent from the parameters of `create` without storing it. Amounts are minor units. */
 export function draftIntent(account: Account, params: Params): Intent {
   const amount = params.requiredInteger('amount', 1);
@@ -121,6 +133,7 @@ export function draftIntent(account: Account, params: Params): Intent {
     customer: customer === undefined ? null : loadCustomer(account, customer).id,
     customer_account: null,
     description: null,
+    ...readTaxHook(account, params, amount),
     last_payment_error: null,
     latest_charge: null,
     livemode: false,

@@ -18,7 +18,7 @@ const FIELDS = [
 const CONFIRM = ['off_session', 'error_on_requires_action', 'return_url', 'use_stripe_sdk', 'mandate_data'];
 const CREATE = [
   ...[...FIELDS, ...CONFIRM, 'amount', 'automatic_payment_methods', 'capture_method', 'confirm', 'currency'],
-  ...['customer', 'allowed_payment_method_types', 'excluded_payment_method_types', 'payment_method_types'],
+  ...['customer', 'allowed_payment_method_types', 'excluded_payment_method_types', 'hooks', 'payment_method_types'],
 ];
 const CANCEL_REASONS = ['duplicate', 'fraudulent', 'requested_by_customer', 'abandoned'] as const;
 

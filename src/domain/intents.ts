@@ -73,8 +73,8 @@ export async function recordFailure(
   );
 }
 
-/** A payment that was opened with its order, as `payments.open_with_order` returns it. */
-export type OpenedPayment = PaymentRow & { delayed?: boolean };
+/** A payment that was opened with its order, as `orders.checkout_cart` and `orders.place_order` return it. */
+export type OpenedPayment = PaymentRow & { delayed?: boolean; taxCalculation?: string | null };
 type FoundIntent = {
   intentId: string | null;
   clientSecret: string | null;
@@ -114,9 +114,10 @@ export async function makeIntent(
 
 function firstTask(tenant: string, payment: OpenedPayment): IntentTask {
   const { id, orderId, amount, currency, delayed = false, stripeAccount: account = null } = payment;
+  const { taxCalculation = null } = payment;
   return {
     ...{ id, tenant, account, orderId, amount: String(amount), currency, delayed },
-    ...{ attempt: 1, mode: 'order', userId: null },
+    ...{ attempt: 1, mode: 'order', userId: null, taxCalculation },
   };
 }
 

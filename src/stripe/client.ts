@@ -88,6 +88,8 @@ export type IntentTask = {
   userId: string | null;
   /** Whether the tenant accepts payment methods that settle later. */
   delayed: boolean;
+  /** The calculation of Stripe Tax whose tax the payment contains. Stripe reports it when the payment succeeds. */
+  taxCalculation?: string | null;
 };
 /** A client of Stripe's API, or of STRIPE_API_URL, for one account. It retries a failed request once. */
 export function openStripe(settings: StripeSettings, account: StripeAccount): Stripe {
@@ -220,6 +222,7 @@ export async function createIntent(context: Context, task: IntentTask): Promise<
         automatic_payment_methods: { enabled: true },
         ...excludedMethods(task),
         ...(task.mode === 'hold' ? { capture_method: 'manual' as const } : {}),
+        ...(task.taxCalculation ? { hooks: { inputs: { tax: { calculation: task.taxCalculation } } } } : {}),
         metadata: metadataOf(context, task),
       },
       { idempotencyKey: `payment-${task.id}-${task.attempt}` },

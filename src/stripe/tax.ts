@@ -66,7 +66,8 @@ type AnsweredLine = Pick<Stripe.Tax.CalculationLineItem, 'reference' | 'amount' 
 
 /**
  * The answer that a calculation has for a question. The taxes of the lines are taken as they are. If Stripe's own total
- * differs from their sum, the lines count, and the difference is logged: every sum of an order must agree.
+ * differs from their sum, the lines count, and the difference is logged: every sum of an order must agree. Stripe does not
+ * report such a calculation, because the payment is another amount.
  * @throws StripeCallError if a line has no tax, or one that no line can have
  */
 export function toQuote(
@@ -93,7 +94,7 @@ export function toQuote(
   }
   const endsAt = Math.min(now.getTime() + longestMs, (calculation.expires_at ?? Number.POSITIVE_INFINITY) * 1000);
   return {
-    ...{ key, calculationId: calculation.id, expiresAt: new Date(endsAt).toISOString() },
+    ...{ key, calculationId: sum === stated ? calculation.id : null, expiresAt: new Date(endsAt).toISOString() },
     lines: taxes.map(({ id, tax }) => ({ id, amount: fromMinor(tax, currency) })),
     shipping: fromMinor(shippingTax, currency),
     taxLines: calculation.tax_breakdown.filter(isShown).map((part) => ({

@@ -80,6 +80,13 @@ async function order(cart: Shopper, shown: Reply): Promise<Reply['body']> {
   return body.order;
 }
 
+/** The calculation that a payment names, so that Stripe reports its tax. */
+async function calculationOf({ stripePaymentIntentId }: { stripePaymentIntentId: string }) {
+  const { hooks } = await shop.stripe.paymentIntents.retrieve(stripePaymentIntentId);
+  const id = hooks?.inputs?.tax?.calculation;
+  return id && (await shop.stripe.tax.calculations.retrieve(id));
+}
+
 describe('a cart of a tenant with Stripe Tax', () => {
   test('has the tax that Stripe adds, for lines after discounts and shipping, and its order freezes it', async () => {
     await useStripe();
@@ -106,6 +113,7 @@ describe('a cart of a tenant with Stripe Tax', () => {
     });
     const placed = await order(cart, shown);
     expect(placed).toMatchObject({ taxTotal: 5, shippingTax: 0.95, total: 37, taxIncluded: false });
+    expect(await calculationOf(placed.payment)).toMatchObject({ amount_total: 3700, tax_amount_exclusive: 500 });
   });
 
   test('has the tax that prices include: the buyer pays the listed prices', async () => {
@@ -148,7 +156,8 @@ describe('a cart of a tenant with Stripe Tax', () => {
       taxLines: [{ taxable: 9.99, amount: 1.89 }],
     });
     expect(store.logs()).toContainEqual(expect.objectContaining({ outcome: 'sums_differ', lines: 189, total: 190 }));
-    await order(cart, shown);
+    const placed = await order(cart, shown);
+    expect(await calculationOf(placed.payment)).toBeUndefined();
   });
 
   test('of 200 lines has the tax of each, though Stripe shows ten at a time', async () => {
@@ -269,6 +278,23 @@ describe('the tax of a cart is asked for again', () => {
   });
 });
 
+describe('a cart that is opened again', () => {
+  test('has a calculation of its own for its next order', async () => {
+    await useStripe();
+    const cart = await fill(['TEA']);
+    await cart.send('PATCH', '', { shippingAddress: germany });
+    const first = await cart.checkout(11.9);
+    const reopened = await cart.send('POST', '/reopen', {});
+    expect([reopened.status, reopened.body.totals.tax, reopened.body.status]).toEqual([200, 1.9, 'open']);
+    const second = await cart.checkout(11.9);
+    const ids = [await calculationOf(first.body.payment), await calculationOf(second.body.payment)].map((each) =>
+      each ? each.id : null,
+    );
+    expect(ids).toEqual([expect.stringMatching(/^taxcalc_/), expect.stringMatching(/^taxcalc_/)]);
+    expect(ids[0]).not.toBe(ids[1]);
+  });
+});
+
 describe('while Stripe Tax does not answer', () => {
   const goDown = () => shop.fault({ times: 20, path: '/v1/tax', action: 'status', status: 503 });
 
@@ -338,6 +364,18 @@ describe('an order of a tenant with Stripe Tax', () => {
     const placed = await store.send('POST', '/v1/orders', input, { idempotencyKey });
     const repeated = await store.send('POST', '/v1/orders', input, { idempotencyKey });
     expect([placed.status, repeated.body]).toEqual([201, placed.body]);
+  });
+
+  test('is paid with a payment that names its calculation, also if Stripe was down when it was opened', async () => {
+    await useStripe();
+    const { body: placed } = await store.send('POST', '/v1/orders', input);
+    await shop.fault({ times: 20, path: '/v1/payment_intents', action: 'status', status: 503, saved: false });
+    expect((await store.send('POST', '/v1/payments', { orderId: placed.id })).status).toBe(503);
+    await shop.clearFaults();
+    const { body: payment } = await store.send('POST', '/v1/payments', { orderId: placed.id });
+    expect(await calculationOf(payment)).toMatchObject({ amount_total: 2380 });
+    const { body: opened } = await store.send('POST', '/v1/orders', { ...input, expand: ['payment'] });
+    expect(await calculationOf(opened.payment)).toMatchObject({ amount_total: 2380 });
   });
 
   test('has no tax of the tenant’s own rates, which count again once they are chosen again', async () => {

@@ -140,7 +140,7 @@ begin
     insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
       purchase_order_number, shipping_address, created_at, updated_at, email, metadata, billing_address, cart_id, source,
       subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included, tax_lines, discounts,
-      shipping_option, lines)
+      shipping_option, lines, tax_calculation)
     values (order_id, input->>'customerId', add_order.items, add_order.total, add_order.currency,
       'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
       nullif(input->'shippingAddress', 'null'), now_at, now_at, input->>'email', nullif(input->'metadata', 'null'),
@@ -148,7 +148,7 @@ begin
       (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric,
       (amounts->>'shipping')::numeric, (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric,
       (amounts->>'taxIncluded')::boolean, amounts->'taxLines', amounts->'discounts',
-      nullif(amounts->'shippingOption', 'null'), amounts->'lines')
+      nullif(amounts->'shippingOption', 'null'), amounts->'lines', amounts->>'taxCalculation')
     returning *
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -227,7 +227,8 @@ begin
     answer := jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_id, 'shortages', shortages);
   elsif opens_payment then
     answer := answer || jsonb_build_object('payment',
-      payments.open_with_order(input->>'paymentId', order_id, priced.total, priced.currency));
+      payments.open_with_order(input->>'paymentId', order_id, priced.total, priced.currency)
+        || jsonb_build_object('taxCalculation', amounts->'taxCalculation'));
   end if;
   return platform.leave(call, 'orders.place', answer);
 end

@@ -29,7 +29,7 @@ language sql stable as $$
   select coalesce(quote->>'key' = question->>'key' and (quote->>'expiresAt')::timestamptz > platform.clock(), false)
 $$;
 
--- The totals with the taxes of a quote: {lines: [{id, amount}], shipping, taxLines: [{name, rate, taxable, amount}]}. The
+-- The totals with the taxes of a quote: {calculationId, lines: [{id, amount}], shipping, taxLines: [{name, rate, taxable, amount}]}. The
 -- amounts of the lines count: tax lines that do not add up to them get their shares by largest remainder, so that every
 -- sum agrees to the cent. `totals`: orders.totals without taxes.
 create or replace function orders.apply_taxes(totals jsonb, quote jsonb, currency varchar) returns jsonb
@@ -60,6 +60,7 @@ begin
   shares := orders.allocate(tax, weights, case decimals when 0 then 1 else 0.01 end);
   return totals || jsonb_build_object('lines', lines, 'tax', tax, 'shippingTax', shipping_tax,
     'total', (totals->>'total')::numeric + case when included then 0 else tax end,
+    'taxCalculation', quote->'calculationId',
     'taxLines', (select coalesce(jsonb_agg(t || jsonb_build_object('rate', trim_scale((t->>'rate')::numeric),
         'taxable', round((t->>'taxable')::numeric, decimals), 'amount', shares[ord]) order by ord), '[]')
       from jsonb_array_elements(named) with ordinality e(t, ord)

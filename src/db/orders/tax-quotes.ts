@@ -22,6 +22,7 @@ export type TaxQuestion = {
 /** The answer of a tax provider, as `orders.settle` takes it. Amounts are decimals. */
 export type TaxQuote = {
   key: string;
+  /** Null if its total is not the sum of its lines, so that no payment can be recorded with it. */
   calculationId: string | null;
   expiresAt: string;
   lines: { id: string; amount: string }[];

@@ -30,6 +30,7 @@ language sql stable as $$
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
     'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
     'chargesUnseen', payments.needs_charge_lookup(p),
+    'taxCalculation', (select o.tax_calculation from orders.orders o where o.id = p.order_id),
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $$;
 

@@ -95,6 +95,7 @@ language sql as $$
       shipping_address = cart.shipping_address, billing_address = cart.billing_address,
       shipping_option_id = cart.shipping_option_id, discount_codes = cart.discount_codes,
       purchase_order_number = cart.purchase_order_number, metadata = cart.metadata, order_id = cart.order_id,
+      tax_quote = cart.tax_quote,
       version = platform.next_version(c.version), expires_at = orders.cart_end(seconds), updated_at = platform.clock()
   where c.id = cart.id
   returning *

@@ -92,6 +92,7 @@ begin
   answer := added.answer;
   cart.status := 'ordered';
   cart.order_id := order_id;
+  cart.tax_quote := null; -- a calculation is recorded with one payment: if the cart opens again, it gets another
   cart := orders.save_cart(cart, (input->>'cartSeconds')::int);
   -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
   shortages := inventory.reserve(order_id, items.skus, items.quantities, added.held_until, total = 0);
@@ -100,7 +101,8 @@ begin
   end if;
   if total > 0 then
     answer := answer || jsonb_build_object('payment',
-      payments.open_with_order(input->>'paymentId', order_id, total, cart.currency));
+      payments.open_with_order(input->>'paymentId', order_id, total, cart.currency)
+        || jsonb_build_object('taxCalculation', amounts->'taxCalculation'));
   end if;
   return platform.leave(call, 'carts.checkout', answer);
 end
