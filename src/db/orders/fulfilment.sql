@@ -49,6 +49,23 @@ begin
 end
 $$;
 
+-- Takes units that were refunded since out of a parcel without a label, whose units are `held`. Returns those that it has
+-- now; null if none are left. The caller has locked the order. For shipping.
+create or replace function orders.drop_refunded(order_id varchar, held integer[]) returns integer[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders;
+  kept integer[];
+begin
+  select * into o from orders.orders x where x.id = order_id;
+  o.fulfilled_quantities := orders.add_unit_lists(o.fulfilled_quantities, array(select -u from unnest(held) u));
+  kept := array(select least(h, free) from unnest(held, orders.units_left(o)) with ordinality u(h, free, n) order by n);
+  update orders.orders x set fulfilled_quantities = orders.add_unit_lists(o.fulfilled_quantities, kept)
+  where x.id = order_id and kept <> held;
+  return case when 0 < any (kept) then kept end;
+end
+$$;
+
 -- Why fulfil gave no units to a parcel, for the merchant: the first line that has too few.
 create or replace function orders.shortage_of(o orders.orders, wanted integer[]) returns text
 language sql stable as $$
@@ -85,7 +102,7 @@ $$;
 -- A parcel has moved or units were refunded: the order becomes `shipped` or `delivered` if that was the rest. The status
 -- never goes back; a cancelled or refunded order keeps its status. Parcels that have not moved end with the change to
 -- `shipped`, because their units are refunded or on their way in another parcel. Returns whether the status changed. The
--- caller has locked the order. For shipping, and for refunds of lines. Emits shipping.cancelled.
+-- caller has locked the order. For shipping, and for refunds of units. Emits shipping.cancelled.
 create or replace function orders.complete_shipping(order_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -110,5 +127,6 @@ $$;
 call platform.set_owner('orders', 'fusion_orders');
 
 grant execute on function orders.add_unit_lists, orders.units_left, orders.units_of, orders.shortage_of, orders.fulfil, orders.unfulfil,
+  orders.drop_refunded,
   orders.complete_shipping to fusion_shipping;
 grant execute on function orders.complete_shipping to fusion_payments;

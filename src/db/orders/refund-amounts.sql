@@ -16,12 +16,13 @@ language sql stable as $$
   from jsonb_array_elements(o.items) with ordinality i(item, place)
 $$;
 
--- How many units of each line are still to be shipped, in the order of the lines. A refund takes units that were not
--- shipped yet first. Units that came back and were refunded were shipped.
-create or replace function orders.units_to_ship(o orders.orders) returns integer[]
+-- The units of these items that were sent, as far as can be known: not more than are in parcels and have not come back. A
+-- return of units that were never sent is like a refund of them: they must not be sent any more.
+create or replace function orders.sent_units(o orders.orders, items jsonb) returns jsonb
 language sql stable as $$
-  select array_agg(greatest(0, l.quantity - l.refunded - greatest(0, l.fulfilled - l.returned)) order by l.place)
-  from orders.lines_of(o) l
+  select coalesce(jsonb_agg(jsonb_build_object('lineId', l.place::text,
+    'quantity', least((i->>'quantity')::int, greatest(0, l.fulfilled - l.returned)))), '[]')
+  from jsonb_array_elements(items) i join orders.lines_of(o) l on l.place::text = i->>'lineId'
 $$;
 
 -- What is left to refund of the order's shipping, with its tax.

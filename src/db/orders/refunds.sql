@@ -1,10 +1,11 @@
--- requires: platform/access.sql, platform/events.sql, inventory/restocks.sql, orders/refund-amounts.sql, orders/states.sql, payments/refunds.sql
+-- requires: platform/access.sql, platform/events.sql, inventory/restocks.sql, orders/refund-amounts.sql, orders/states.sql, orders/fulfilment.sql, payments/refunds.sql
 -- Refunds of units and shipping of an order. Lock order: order, payment, reservation, stock.
 
 -- Records a refund of units. `amounts`: what orders.refund_amounts returns, and each of its items with `restocked`, the
 -- units that go back into stock with it. `input`: {refundId, reason, returned}; `returned`: the units came back with a
 -- return. Without anything to pay, no refund is made. Returns {refund, skus}: the refund or null, and the SKUs whose stock
--- changed; or the error refund_exceeds_payment, with nothing done. The caller has locked the order.
+-- changed; or the error refund_exceeds_payment, with nothing done. The caller has locked the order. Emits
+-- shipping.cancelled if the others have left.
 create or replace function orders.record_refund(o orders.orders, amounts jsonb, input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -25,9 +26,11 @@ begin
         refunded_amounts = orders.add_amounts(x.refunded_amounts, line_count, refunded_items, 1),
         restocked_quantities = orders.add_units(x.restocked_quantities, line_count, refunded_items, 'restocked', 1),
         returned_quantities = case when (input->>'returned')::boolean
-          then orders.add_units(x.returned_quantities, line_count, refunded_items, 'quantity', 1) else x.returned_quantities end,
+          then orders.add_units(x.returned_quantities, line_count, orders.sent_units(o, refunded_items), 'quantity', 1)
+          else x.returned_quantities end,
         updated_at = platform.clock()
     where x.id = o.id;
+    perform orders.complete_shipping(o.id); -- they may be the rest that was not sent
   end if;
   if (amounts->>'shipping')::numeric > 0 then
     update orders.orders x
@@ -113,6 +116,9 @@ begin
       restocked_quantities = orders.add_units(o.restocked_quantities, jsonb_array_length(o.items), failed_items, 'restocked', -1),
       shipping_refunded = o.shipping_refunded - (refund->>'shipping')::numeric, updated_at = platform.clock()
   where o.id = order_row.id;
+  -- Its refund may have completed the order: now these units are to be sent again.
+  update orders.orders o set status = 'confirmed'
+  where o.id = order_row.id and o.status in ('shipped', 'delivered') and orders.shipping_status(o) = 'confirmed';
   return back.skus;
 end
 $$;

@@ -18,22 +18,44 @@ end
 $$;
 
 -- Takes the units of a request that is about to be leased: a part has its units already, the other request gets all that
--- are left, so units that were refunded since an earlier attempt are not shipped. If none are left, the request ends. The
+-- are left. Units that were refunded since an earlier attempt are not shipped. If none are left, the request ends. The
 -- caller has locked the order and seen that nobody has the lease.
 create or replace function shipping.take_units(r shipping.label_requests) returns shipping.label_requests
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if r.is_part then
-    return r;
+    return shipping.drop_refunded(r);
   end if;
   r.quantities := orders.fulfil(r.order_id, null, case when r.status = 'open' then r.quantities end);
+  return case when r.quantities is null then shipping.end_empty_request(r) else r end;
+end
+$$;
+
+-- Takes units that were refunded since out of an open request. If none are left, it ends. The caller has locked the
+-- order.
+create or replace function shipping.drop_refunded(r shipping.label_requests) returns shipping.label_requests
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  r.quantities := orders.drop_refunded(r.order_id, r.quantities);
   if r.quantities is null then
-    if r.status = 'open' and r.attempts > 0 then
-      perform shipping.request_void(r, null);
-    end if;
-    r.status := 'ended';
-    update shipping.label_requests x set status = r.status, quantities = null where x.shipment_id = r.shipment_id;
+    return shipping.end_empty_request(r);
   end if;
+  update shipping.label_requests x set quantities = r.quantities
+  where x.shipment_id = r.shipment_id and x.quantities <> r.quantities;
+  return r;
+end
+$$;
+
+-- Ends a request that has no units left. If a carrier was asked, its label is voided. The caller has locked the order.
+create or replace function shipping.end_empty_request(r shipping.label_requests) returns shipping.label_requests
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if r.status = 'open' and r.attempts > 0 then
+    perform shipping.request_void(r, null);
+  end if;
+  r.status := 'ended';
+  update shipping.label_requests x set status = r.status, quantities = case when x.is_part then x.quantities end
+  where x.shipment_id = r.shipment_id;
   return r;
 end
 $$;

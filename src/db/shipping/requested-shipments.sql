@@ -37,7 +37,9 @@ begin
         or x.status = 'made' and x.request_key is not null and x.created_at > platform.clock() - interval '24 hours'
           and exists (select from shipping.shipments s where s.id = x.shipment_id and s.cancelled_at is null))
     order by x.created_at limit 1;
-  if request.request_key is not null and (request.quantities, request.address) is distinct from (wanted, address) then
+  if request.request_key is not null and (request.address is distinct from address
+    or exists (select from unnest(request.quantities, wanted, order_row.refunded_quantities) u(units, asked, refunded)
+      where units <> asked and (units > asked or coalesce(refunded, 0) = 0))) then -- refunded units were taken out
     perform platform.fail('idempotency_key_reused');
   end if;
   if request.status = 'made' then -- by the queue, after this request had failed
@@ -75,6 +77,11 @@ begin
   else
     update shipping.label_requests x set address = open_part.address
     where x.shipment_id = request.shipment_id returning * into request;
+    request := shipping.take_units(request);
+    if request.status = 'ended' then
+      return platform.leave(call, 'shipments.create', jsonb_build_object('error', 'conflict',
+        'detail', orders.shortage_of(order_row, wanted)));
+    end if;
   end if;
   return shipping.unmade_answer(jsonb_build_object('task', shipping.lease_label(request, input), 'remind', is_new));
 end

@@ -127,10 +127,11 @@ begin
   if found then
     return shipment;
   end if;
-  -- A request may have ended or been given up while its label was made. Then its units may be in another parcel.
-  if order_row.status = 'confirmed'
-    and (request.status = 'open' and request.quantities is null or request.status = 'refused') then
-    request := shipping.take_units(request);
+  -- A request may have ended or been given up while its label was made. Then its units may be in another parcel. Units
+  -- may have been refunded since.
+  if order_row.status = 'confirmed' and request.status in ('open', 'refused') then
+    request := case when request.status = 'open' and request.quantities is not null
+      then shipping.drop_refunded(request) else shipping.take_units(request) end;
   end if;
   if order_row.status <> 'confirmed' or request.status = 'ended' then
     update shipping.label_requests x
