@@ -92,6 +92,7 @@ create or replace function orders.settle_order(items jsonb, input jsonb) returns
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   amounts jsonb;
+  fault text;
 begin
   if input->>'pricing' = 'quoted' and jsonb_array_length(coalesce(nullif(input->'discountCodes', 'null'), '[]')) > 0 then
     return jsonb_build_object('error', 'discount_invalid', 'detail', 'Quoted prices take no discount.', 'errors',
@@ -112,9 +113,10 @@ begin
     return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
       'pointer', '/shippingOptionId', 'detail', 'is not offered for this address, currency and weight')));
   end if;
-  if not platform.is_chargeable((amounts->>'total')::numeric, input->>'currency') then
-    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
-      'pointer', '/items', 'detail', platform.charge_fault((amounts->>'total')::numeric, input->>'currency'))));
+  fault := orders.amounts_fault(amounts, input->>'currency');
+  if fault is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/items', 'detail', fault)));
   end if;
   return amounts || jsonb_build_object('lines', (
     select jsonb_agg(l || jsonb_build_object('name', amounts->'names'->(i->>'sku')) order by ord)

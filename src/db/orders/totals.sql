@@ -256,6 +256,17 @@ begin
 end
 $$;
 
+-- Why an order cannot have these amounts, as a sentence; null if it can. Discounts can make a total small whose subtotal
+-- fits into no column.
+create or replace function orders.amounts_fault(amounts jsonb, currency varchar) returns text
+language sql immutable as $$
+  select case
+    when (amounts->>'subtotal')::numeric >= 100000000 then
+      format('The subtotal of %s %s is too much: it must be below 100000000.', amounts->>'subtotal', currency)
+    when not platform.is_chargeable((amounts->>'total')::numeric, currency) then
+      platform.charge_fault((amounts->>'total')::numeric, currency) end
+$$;
+
 -- Whether the frozen amounts of an order's lines are complete and add up to those of the order (orders_lines_agree). The
 -- functions of CHECK constraints are in PL/pgSQL, because each write prepares its constraints again, and would parse the
 -- text of a SQL function to inline it.

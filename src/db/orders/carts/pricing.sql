@@ -47,6 +47,16 @@ begin
 end
 $$;
 
+-- The items of a cart's order, as a cart has them: it may have been changed after the order failed, and the order was paid
+-- late. A SKU that is still in the cart keeps the id of its line.
+create or replace function orders.ordered_items(cart_items jsonb, o orders.orders) returns jsonb
+language sql stable as $$
+  select jsonb_agg(jsonb_build_object('id', coalesce(
+      (select c->>'id' from jsonb_array_elements(cart_items) c where c->>'sku' = i->>'sku'), md5(o.id || ord)::uuid::text),
+    'sku', i->'sku', 'quantity', i->'quantity') order by ord)
+  from jsonb_array_elements(o.items) with ordinality e(i, ord)
+$$;
+
 -- What an order has frozen, as orders.settle returns it.
 create or replace function orders.frozen_amounts(o orders.orders) returns jsonb
 language sql stable as $$
@@ -85,7 +95,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   address constant jsonb := coalesce(cart.shipping_address, cart.billing_address);
   needs_shipping constant boolean := (amounts->>'needsShipping')::boolean;
-  total constant numeric := amounts->>'total';
+  charge_fault constant text := orders.amounts_fault(amounts, cart.currency);
   messages jsonb := '[]';
 begin
   if lines = '[]' then
@@ -114,9 +124,8 @@ begin
     messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
       '/shippingOptionId', 'This shipping option is not offered for this address, currency and weight.');
   end if;
-  if lines <> '[]' and not platform.is_chargeable(total, cart.currency) then
-    messages := messages || orders.cart_message('error', 'recoverable', 'total_not_chargeable', '/items',
-      platform.charge_fault(total, cart.currency));
+  if lines <> '[]' and charge_fault is not null then
+    messages := messages || orders.cart_message('error', 'recoverable', 'total_not_chargeable', '/items', charge_fault);
   end if;
   if amounts->'invalidDiscounts' <> '[]' then
     messages := messages || (
@@ -161,6 +170,7 @@ begin
   end if;
   status := orders.cart_status(cart, order_row.status);
   if status in ('ordered', 'completed') and order_row.lines is not null then
+    cart.items := orders.ordered_items(cart.items, order_row);
     return jsonb_build_object('status', status, 'lines', orders.cart_lines(cart, order_row.items),
       'amounts', orders.frozen_amounts(order_row), 'messages', '[]'::jsonb);
   end if;
