@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type FakeShippo, startFakeShippo } from '../support/carrier.ts';
+import { addShippingOption, clearTerms } from '../support/carts.ts';
 import { addProduct, type Store, startStore, until } from '../support/harness.ts';
 import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
 import { jobSecret } from '../support/secrets.ts';
@@ -94,6 +95,22 @@ describe('a refund of units', () => {
     expect((await send(id)).body).toMatchObject(units(1));
     expect(await itemsSent(id)).toEqual([[{ lineId: '1', quantity: 1 }]]);
   });
+});
+
+test('a refund of all units, but not of the shipping, cancels the parcel that has not left', async () => {
+  const { sku } = await addProduct(store, `U-${randomUUID().slice(0, 8)}`, 1, 10);
+  const shippingOptionId = await addShippingOption(store, 'US', 5);
+  const { body } = await store.send('POST', '/v1/orders', {
+    ...{ customerId: 'c', items: [{ sku, quantity: 1 }], shippingAddress: home, shippingOptionId, expand: ['payment'] },
+  });
+  await shop.pay(body.payment.stripePaymentIntentId);
+  await until(async () => (await shop.orderOf(body.id)).shipments.length === 1);
+  expect((await refund(body.id, 1)).body).toMatchObject({ amount: 10 });
+  expect(await shop.orderOf(body.id)).toMatchObject({ status: 'confirmed', shipments: [{ status: 'cancelled' }] });
+  expect((await store.send('POST', `/v1/orders/${body.id}/cancel`, {})).body.status).toBe('cancelled');
+  await shop.quiet();
+  expect((await shop.orderOf(body.id)).payment).toMatchObject({ status: 'refunded', amountRefunded: 15 });
+  await clearTerms(store);
 });
 
 test('a refund that has completed an order and fails at the bank leaves its units to be sent again', async () => {

@@ -101,7 +101,7 @@ $$;
 
 -- A parcel has moved or units were refunded: the order becomes `shipped` or `delivered` if that was the rest. The status
 -- never goes back; a cancelled or refunded order keeps its status. Parcels that have not moved end with the change to
--- `shipped`, because their units are refunded or on their way in another parcel. Returns whether the status changed. The
+-- `shipped`, because their units are refunded or on their way in another parcel, and once every unit is refunded. Returns whether the status changed. The
 -- caller has locked the order. For shipping, and for refunds of units. Emits shipping.cancelled.
 create or replace function orders.complete_shipping(order_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -114,13 +114,17 @@ begin
   update orders.orders x set status = reached, updated_at = platform.clock()
   where x.id = order_id and reached <> 'confirmed'
     and (x.status = 'confirmed' or (x.status = 'shipped' and reached = 'delivered'));
-  if not found then
-    return false;
+  if found then
+    if o.status = 'confirmed' then
+      perform shipping.end_shipment(order_id);
+    end if;
+    return true;
   end if;
-  if o.status = 'confirmed' then
-    perform shipping.end_shipment(order_id);
+  if o.status = 'confirmed' and o.refunded_quantities = array(select (i->>'quantity')::int
+    from jsonb_array_elements(o.items) with ordinality e(i, n) order by n) then
+    perform shipping.end_shipment(order_id); -- the buyer has paid for the shipping alone
   end if;
-  return true;
+  return false;
 end
 $$;
 
