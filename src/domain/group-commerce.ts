@@ -25,6 +25,7 @@ import {
 import { holdWithinSeconds } from './card-holds.ts';
 import { taxLine } from './orders/order.ts';
 import { type ErrorResult, toApiError } from './refusals.ts';
+import { readAsShopper } from './shoppers.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
 
@@ -219,13 +220,22 @@ export async function listCampaigns(
   return rows.map((row) => toCampaign(row.campaign));
 }
 
-/** The places of a campaign, newest first, including released ones. @throws ApiError not_found */
+/**
+ * The places of a campaign, newest first, including released ones. A session lists those of its customer.
+ * @throws ApiError not_found
+ */
 export async function listParticipants(
   context: Context,
   campaignId: string,
   before: string | undefined,
   limit: number,
 ) {
+  if (context.call.shopper) {
+    const own = await readAsShopper<ParticipantRow[]>(context, 'group_commerce.show_places', {
+      ...{ campaignId, before, limit },
+    });
+    return own.map(toParticipant);
+  }
   // Publishable keys may read campaigns but must not see who has joined: hence the write scope.
   const { rows } = await context.db.read(context.call, 'campaigns:write', (db) =>
     participantPage(db, campaignId, before, limit),

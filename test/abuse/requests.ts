@@ -135,6 +135,12 @@ async function createFixture(store: Store) {
     return id;
   };
   const [cart, freeCart, doomedCart] = [await fill(sku), await fill(gift.sku), await fill(sku)];
+  const shippingOptionId = await create('/v1/shipping-options', {
+    ...{ name: 'Free', countries: ['MC'], currency: 'USD', price: 0 },
+  });
+  await store.send('PATCH', `/v1/carts/${freeCart}`, {
+    ...{ shippingOptionId, shippingAddress: { line1: '1', city: 'Monaco', country: 'MC' } },
+  });
   const requestReturn = () => create(`/v1/orders/${sold.id}/returns`, { items: [{ lineId: '1', quantity: 1 }] });
   const [comingBack, doomedReturn] = [await requestReturn(), await requestReturn()];
   const deadLetter = randomUUID();

@@ -108,11 +108,11 @@ test('a guest cannot join: a publishable key is told to use a session, and an ex
 
 test('a session sees no other participants and cannot cancel, and another tenant’s campaign does not exist', async () => {
   const campaign = await fixture.start('HIDDEN', 5);
-  const ada = await createShopper();
-  await ada.join(campaign.id);
+  const [ada, ben] = await Promise.all([createShopper(), createShopper()]);
+  await ben.join(campaign.id);
   const list = await store.send('GET', `/v1/campaigns/${campaign.id}/participants`, undefined, { key: ada.key });
   const cancel = await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`, undefined, { key: ada.key });
-  expect([list.status, cancel.status]).toEqual([403, 403]);
+  expect([list.body.data, cancel.status]).toEqual([[], 403]);
   await store.database.query(`update group_commerce.group_commerce_campaigns set tenant_id = 'acme' where id = $1`, [
     campaign.id,
   ]);
@@ -125,4 +125,27 @@ test('a secret key must name the user', async () => {
     const { status, body } = await store.send('POST', `/v1/campaigns/${campaign.id}/${verb}`, {});
     expect([status, body.errors]).toEqual([422, [{ pointer: '/userId', detail: 'is required' }]]);
   }
+});
+
+test('a session lists its own places of a campaign page by page, those that it left too, and nobody else’s', async () => {
+  const campaign = await fixture.start('PLACES', 5, { minParticipants: 4 });
+  const [ada, ben] = await Promise.all([createShopper(), createShopper()]);
+  const list = (key: string, query = '', id = campaign.id) =>
+    store.send('GET', `/v1/campaigns/${id}/participants${query}`, undefined, { key });
+  const places: string[] = [];
+  for (let n = 0; n < 3; n++) {
+    places.unshift((await ada.join(campaign.id)).body.id);
+    if (n < 2) await ada.leave(campaign.id);
+    await ben.join(campaign.id);
+  }
+  const { body: first, headers } = await list(ada.key, '?limit=2');
+  expect(headers.get('server-timing')).toContain('1 calls');
+  const { body: second } = await list(ada.key, `?limit=2&cursor=${first.nextCursor}`);
+  expect([...first.data, ...second.data].map(({ id }: { id: string }) => id)).toEqual(places);
+  expect(first.data[0]).toEqual((await ada.join(campaign.id)).body);
+  expect([second.nextCursor, (await list(ben.key)).body.data.length]).toEqual([null, 1]);
+  expect((await list((await createShopper()).key)).body.data).toEqual([]);
+  expect((await list(ada.key, '', randomUUID())).body.code).toBe('not_found');
+  const publishable = await store.database.key({ kind: 'publishable' });
+  expect((await list(publishable)).body.code).toBe('forbidden');
 });
