@@ -16,9 +16,12 @@ function outcomeOf(c: HttpContext): Outcome {
   return db.usage.calls > 0 && error.code !== 'unavailable' && error.code !== 'internal' ? 'good' : 'undecided';
 }
 
-/** Whether the database has accepted the key, and what the request proves beside it (an ID token) is not valid. */
+/**
+ * Whether the database has accepted the key, and what the request states beside it (an ID token, a discount code) is
+ * not valid.
+ */
 const isAttemptBad = (c: HttpContext): boolean =>
-  c.get('isKeyChecked') && c.error instanceof ApiError && c.error.code === 'unauthenticated';
+  c.get('isWrongGuess') || (c.get('isKeyChecked') && c.error instanceof ApiError && c.error.code === 'unauthenticated');
 
 /** Starts to count a request. Returns a function that reports its outcome. */
 async function startCounting(c: HttpContext, operation: Operation): Promise<Report> {

@@ -81,10 +81,11 @@ carts.patch(
     summary: 'Change a cart',
     description:
       '`items` replaces all of them. null clears a field. A discount code that is not valid now stays, with a warning in ' +
-      '`messages`. With a customer session and the `Cart-Token` of a cart that has no customer, the cart becomes the ' +
+      '`messages`; an address that sends many of them is limited. With a customer session and the `Cart-Token` of a cart that has no customer, the cart becomes the ' +
       'customer’s.',
     scope: 'orders:write',
     shoppers,
+    counted: 'rejected',
     ifMatch: true,
     params,
     body: cartChange,
@@ -94,7 +95,11 @@ carts.patch(
   }),
   async (c) => {
     const versions = versionsIn(c.req.header('if-match'));
-    return show(c, await updateCart(c.var.context, c.req.valid('param').id, c.req.valid('json'), versions));
+    const change = c.req.valid('json');
+    const changed = await updateCart(c.var.context, c.req.valid('param').id, change, versions);
+    const isWrong = changed.cart.messages.some(({ code }) => code === 'discount_invalid');
+    if (c.var.context.call.shopper && change.discountCodes && isWrong) c.set('isWrongGuess', true);
+    return show(c, changed);
   },
 );
 

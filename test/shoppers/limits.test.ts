@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openCart } from '../support/carts.ts';
 import { type Store, startStore } from '../support/harness.ts';
 import { addShopper, makeCartToken } from '../support/shoppers.ts';
 
@@ -43,3 +44,24 @@ test('a cart and a session are limited each, from whatever addresses they come',
   expect(await flood(() => ({ cart }))).toEqual(['404', '429"shopper"']);
   expect(await flood((n) => ({ key: session, address: `172.16.0.${n}` }))).toEqual(['404', '429"shopper"']);
 });
+
+test('an address that guesses discount codes is limited, whatever carts it makes, and only for these requests', async () => {
+  const guessing = await startStore();
+  const key = await guessing.database.key({ kind: 'publishable' });
+  const at = (address: string) => ({ headers: { 'cf-connecting-ip': address } });
+  const guess = async (address: string, change: object = { discountCodes: ['GUESS'] }) => {
+    const cart = await openCart(guessing, {}, key, at(address).headers);
+    return (await cart.send('PATCH', '', change, at(address))).status;
+  };
+  const statuses = new Set<number>();
+  for (let round = 0; round < 10 && !statuses.has(429); round++) {
+    for (const status of await Promise.all(Array.from({ length: 40 }, () => guess('192.0.2.1')))) statuses.add(status);
+  }
+  expect(statuses).toEqual(new Set([200, 429]));
+  expect(await guess('192.0.2.2')).toBe(200);
+  const honest = await Promise.all(
+    Array.from({ length: 120 }, () => guess('192.0.2.3', { email: 'ada@example.com', discountCodes: [] })),
+  );
+  expect(new Set(honest)).toEqual(new Set([200]));
+  await guessing.close();
+}, 60_000);
