@@ -1,6 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openCart } from '../support/carts.ts';
 import {
   addProduct,
   createDatabase,
@@ -683,6 +684,22 @@ describe('the job secret', () => {
     expect((await money.orderOf(order.id)).status).toBe('created');
     // With the secret the call succeeds, so the missing secret was the only reason for the errors above.
     expect(await run('payments.apply_stripe', { jobSecret }, input)).not.toBe('28000');
+  });
+
+  test('is needed to order a cart with a publishable key, so that the login cannot hold stock for years', async () => {
+    const publishable = await store.database.key({ kind: 'publishable' });
+    const cart = await openCart(
+      store,
+      { items: [{ sku: 'UNPAID', quantity: 1 }], email: 'a@example.com' },
+      publishable,
+    );
+    const call = { keyHash: sha256(publishable), cartHash: sha256(cart.token), idempotencyKey: 'k', requestHash: 'h' };
+    const { total: expectedTotal } = (await cart.send('GET', '')).body.totals;
+    const ids = { id: cart.id, orderId: randomUUID(), paymentId: randomUUID() };
+    const input = { ...ids, expectedTotal, holdSeconds: 1_000_000_000, cartSeconds: 900 };
+    expect(await run('orders.checkout_cart', call, input)).toBe('28000');
+    expect((await cart.send('GET', '')).body.status).toBe('open');
+    expect((await cart.checkout()).status).toBe(201);
   });
 
   test('cannot change the clock: a hold of an hour does not expire by claiming the year 2099', async () => {

@@ -31,7 +31,7 @@ export async function checkoutCart(context: Context, cartId: string, { expectedT
     holdSeconds: context.settings.RESERVATION_TTL_SECONDS,
   };
   const { tenant, answer, replayed } = await runWithTax<WriteResult<OrderRow | ErrorResult>>(
-    context,
+    { ...context, call: { ...context.call, vouched: true } },
     'orders.checkout_cart',
     input,
   );

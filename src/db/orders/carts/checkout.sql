@@ -1,4 +1,4 @@
--- requires: platform/access.sql, orders/orders.sql, orders/states.sql, orders/discount-uses.sql, inventory/reservations.sql, payments/checkout.sql, orders/carts/carts.sql
+-- requires: platform/access.sql, platform/customer-sessions.sql, orders/orders.sql, orders/states.sql, orders/discount-uses.sql, inventory/reservations.sql, payments/checkout.sql, orders/carts/carts.sql
 -- From a cart to an order, and back. Lock order: the cart, its former order, counters of discounts, then stock.
 
 -- A result that is not stored under the idempotency key, because nothing was changed.
@@ -28,10 +28,12 @@ language sql stable as $$
 $$;
 
 -- Makes the order of a cart: prices, discounts, tax, shipping, the order, its hold, its payment and the events, or
--- nothing. `input`: {id, expectedTotal, orderId, paymentId, holdSeconds, cartSeconds, taxQuote?}. The total is computed here, under
--- the cart's lock. Returns the order, with `payment` unless there is nothing to pay. Returns the errors cart_incomplete
--- (`messages`; `taxQuestion` if only the answer of the tax provider is missing: `taxQuote`) and price_changed (`cart`); raises not_found, cart_not_open and insufficient_inventory. Of all these
--- errors none is stored: the same key may try again. Emits what orders.place_order does.
+-- nothing. `input`: {id, expectedTotal, orderId, paymentId, holdSeconds, cartSeconds, taxQuote?}. The total is computed
+-- here, under the cart's lock. Returns the order, with `payment` unless there is nothing to pay. Returns the errors cart_incomplete
+-- (`messages`; `taxQuestion` if only the answer of the tax provider is missing: `taxQuote`) and price_changed (`cart`);
+-- raises not_found, cart_not_open and insufficient_inventory. Of all these errors none is stored: the same key may try
+-- again. For a shopper it needs the job secret too: a leaked login and a public key must not hold stock for as long as
+-- they like. Emits what orders.place_order does.
 create or replace function orders.checkout_cart(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -49,6 +51,9 @@ declare
 begin
   if answer is not null then
     return answer;
+  end if;
+  if platform.shopper() is not null then
+    perform platform.check_vouched(call);
   end if;
   cart := orders.lock_cart(input);
   if cart.order_id is not null then
