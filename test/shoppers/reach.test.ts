@@ -1,13 +1,15 @@
+import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { campaignFixture } from '../support/campaigns.ts';
 import { openCart } from '../support/carts.ts';
 import { addProduct, type Store, startStore } from '../support/harness.ts';
 import { home } from '../support/shipping.ts';
-import { addShopper } from '../support/shoppers.ts';
+import { addShopper, placeOrderOf } from '../support/shoppers.ts';
 
 let store: Store;
 let publishable: string;
 beforeAll(async () => {
-  store = await startStore();
+  store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000' } });
   publishable = await store.database.key({ kind: 'publishable' });
   await addProduct(store, 'MUG', 1_000);
 });
@@ -40,4 +42,43 @@ test('a cart cannot be used to store large texts', async () => {
     expect([field, name.status]).toEqual([field, 422]);
   }
   expect((await cart.send('PATCH', '', { shippingAddress: home })).status).toBe(200);
+});
+
+test('a shopper never waits for a row of another, so the time tells nothing of it', async () => {
+  const [ada, eve] = [await addShopper(store.database), await addShopper(store.database)];
+  const { id } = await placeOrderOf(store, ada.id, 'MUG');
+  const client = new pg.Client(store.database.url);
+  await client.connect();
+  await client.query('begin');
+  await client.query('select from orders.orders where id = $1 for update', [id]);
+  const started = Date.now();
+  const cancelled = await store.send('POST', `/v1/orders/${id}/cancel`, {}, { key: eve.session });
+  const paid = await store.send('POST', '/v1/payments', { orderId: id }, { key: publishable });
+  const waitedMs = Date.now() - started;
+  await client.query('rollback');
+  await client.end();
+  expect([cancelled.body.code, paid.body.code, waitedMs < 3_000]).toEqual(['not_found', 'validation_failed', true]);
+});
+
+test('a customer who joins a campaign is not erased until the place is stored, and then has it', async () => {
+  const fixture = campaignFixture(store);
+  const campaign = await fixture.start('RACE', 5, { minParticipants: 4 });
+  const ada = await addShopper(store.database);
+  const client = new pg.Client(store.database.url);
+  await client.connect();
+  await client.query('begin');
+  await client.query('select from group_commerce.group_commerce_campaigns where id = $1 for update', [campaign.id]);
+  const joining = store.send(
+    'POST',
+    `/v1/campaigns/${campaign.id}/join`,
+    { shippingAddress: home },
+    { key: ada.session },
+  );
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const erasing = store.send('DELETE', `/v1/customers/${ada.id}`);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await client.query('commit');
+  await client.end();
+  const [joined, erased] = await Promise.all([joining, erasing]);
+  expect([joined.status, erased.status, erased.body.code]).toEqual([201, 409, 'conflict']);
 });

@@ -28,9 +28,9 @@ language sql stable as $$
 $$;
 
 -- The input of a join or leave by a customer's session, as that customer: their id is `userId`, their e-mail is `email`
--- unless one is given. Raises forbidden if the session names another user.
+-- unless one is given. Locks the customer against its erasure. Raises forbidden if the session names another user.
 create or replace function group_commerce.as_customer(input jsonb) returns jsonb
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   customer constant varchar := platform.shopper()->>'customer';
 begin

@@ -1,11 +1,15 @@
--- requires: platform/access.sql, platform/events.sql, orders/orders.sql
+-- requires: platform/access.sql, platform/events.sql, orders/shoppers.sql, orders/orders.sql
 -- Places in campaigns: what one costs with tax and shipping, and its order. For group commerce, which holds the unit and
 -- the money of a place before its order exists.
 
--- The e-mail of a customer. Null if the id is no customer's.
+-- The e-mail of a session's customer, who is not erased until the transaction ends (orders.keep_customer). The lock is
+-- taken before the campaign's. Raises unauthenticated if the customer was erased meanwhile.
 create or replace function orders.email_of(customer_id varchar) returns varchar
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select c.email from orders.customers c where c.id = email_of.customer_id
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform orders.keep_customer(customer_id);
+  return (select c.email from orders.customers c where c.id = email_of.customer_id);
+end
 $$;
 
 -- The amounts that a place freezes. `input`: {userId, campaignId, sku, price, currency, email?, shippingAddress?,

@@ -64,8 +64,9 @@ begin
   if shopper is not null and input ? 'restock' then
     perform platform.fail('forbidden', jsonb_build_object('reason', 'Only a secret key may send restock.'));
   end if;
-  select * into order_row from orders.orders c where c.id = input->>'id' for update;
-  if not found or shopper is not null and order_row.customer_id is distinct from shopper->>'customer' then
+  select * into order_row from orders.orders c
+  where c.id = input->>'id' and (shopper is null or c.customer_id = shopper->>'customer') for update;
+  if not found then
     perform platform.fail('not_found');
   end if;
   if order_row.status not in ('created', 'confirmed', 'cancelled')

@@ -106,7 +106,10 @@ begin
   if replay is not null then
     return replay;
   end if;
-  order_row := orders.lock_order(input->>'orderId');
+  -- Checked before the lock: a shopper must not wait for a row of another.
+  if platform.shopper() is null or orders.may_reach_order_id(input->>'orderId') then
+    order_row := orders.lock_order(input->>'orderId');
+  end if;
   if order_row.id is null then
     -- A place in a campaign has a payment before it has an order.
     select * into payment from payments.payments x
@@ -119,9 +122,6 @@ begin
         'detail', 'The place in the campaign was released.'));
     end if;
     return payments.finish_open_payment(call, payment);
-  end if;
-  if not orders.may_reach_order(order_row) then
-    perform platform.fail('not_found');
   end if;
   if order_row.status = 'created' and not inventory.is_held(order_row.id) then
     perform platform.fail('order_not_payable',
