@@ -1,7 +1,7 @@
 import { signWebhook } from '../stripe/webhooks.ts';
 import { member, textOf } from './journal.ts';
 import { actInStripeDashboard, confirmAtStripe, decideDebit, retryUntil, type Story } from './shop.ts';
-import { optionOf, pickCodes } from './terms.ts';
+import { emailOf, optionOf, pickCodes } from './terms.ts';
 
 export const shippingAddress = {
   name: 'Ada Example',
@@ -42,7 +42,7 @@ async function place(story: Story, deferred: boolean): Promise<PlacedOrder | und
     purchaseOrderNumber: key, // unique, so that the audit finds the order of this request
     ...(hasAddress ? { shippingAddress } : {}),
     ...(hasAddress && random.chance(0.4) ? optionOf(story.shop, story.tenant) : {}),
-    ...(random.chance(0.15) ? { discountCodes: pickCodes(random), email: `${story.name}@example.com` } : {}),
+    ...(random.chance(0.25) ? { discountCodes: pickCodes(story), email: emailOf(story) } : {}),
     ...(isExpanded ? { expand: ['payment'] } : {}),
   };
   const headers = deferred ? { prefer: 'respond-async' } : {};

@@ -2,7 +2,7 @@ import { type ClientResponse, member, textOf } from './journal.ts';
 import { createLines, shippingAddress } from './orders.ts';
 import { changePurchase } from './purchases.ts';
 import { confirmAtStripe, decideDebit, retryUntil, type Story } from './shop.ts';
-import { optionOf, pickCodes } from './terms.ts';
+import { emailOf, optionOf, pickCodes } from './terms.ts';
 
 /** A cart in the browser of a shopper. `headers`: the shopper's credentials. */
 type Cart = { id: string; headers: Record<string, string> };
@@ -31,7 +31,7 @@ async function openCart(story: Story): Promise<Cart | undefined> {
     body: {
       currency: 'USD',
       ...(random.chance(0.8) ? { items: linesOf(story) } : {}),
-      ...(random.chance(0.7) ? { email: `${story.name}@example.com` } : {}),
+      ...(random.chance(0.7) ? { email: emailOf(story) } : {}),
       source: { channel: 'web', id: story.name },
     },
   });
@@ -60,7 +60,7 @@ async function change(story: Story, cart: Cart): Promise<void> {
   if (kind === 'items') await patch(story, cart, { items: linesOf(story) });
   if (kind === 'item') await send(story, cart, 'change', 'PUT', item, { quantity: random.int(0, 4) });
   if (kind === 'remove') await send(story, cart, 'change', 'DELETE', item);
-  if (kind === 'codes') await patch(story, cart, { discountCodes: pickCodes(random) });
+  if (kind === 'codes') await patch(story, cart, { discountCodes: pickCodes(story) });
   if (kind === 'address') await patch(story, cart, { shippingAddress, phone: '+351 1' });
   if (kind === 'read') await read(story, cart);
 }
@@ -68,9 +68,10 @@ async function change(story: Story, cart: Cart): Promise<void> {
 /** Fills in all that a checkout needs. */
 const complete = (story: Story, cart: Cart, items: unknown) =>
   patch(story, cart, {
-    email: `${story.name}@example.com`,
+    email: emailOf(story),
     shippingAddress,
     ...optionOf(story.shop, story.tenant),
+    ...(story.random.chance(0.6) ? { discountCodes: pickCodes(story) } : {}),
     ...(Array.isArray(items) && items.length > 0 ? {} : { items: linesOf(story) }),
   });
 
@@ -86,7 +87,7 @@ async function checkOut(story: Story, cart: Cart): Promise<Ordered | undefined> 
     difference = 0;
     const checkout = () => send(story, cart, 'checkout', 'POST', '/checkout', body);
     const tabs = [checkout(), ...(random.chance(0.2) ? [checkout()] : [])];
-    if (random.chance(0.1)) tabs.push(patch(story, cart, { discountCodes: pickCodes(random) }));
+    if (random.chance(0.1)) tabs.push(patch(story, cart, { discountCodes: pickCodes(story) }));
     const responses = await Promise.all(tabs);
     const made = responses.find((response) => response?.status === 201 && member(response.body, 'order'));
     if (made) return orderedOf(made);

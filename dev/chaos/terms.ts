@@ -1,4 +1,3 @@
-import type { Random } from './random.ts';
 import { createStory, type Shop, type Story } from './shop.ts';
 
 /** The tenants of a run. Only `acme` has taxes, shipping options and a discount without a code. */
@@ -10,10 +9,8 @@ const taxRates = [
   { name: 'IVA', country: 'PT', rate: 23 },
 ];
 
-/** The limits are low, so that shoppers race for the last uses. */
 const discounts = [
   { code: 'TENTH', name: 'A tenth', type: 'percentage', value: 10, combinable: true },
-  { code: 'FEW', name: 'For a few orders', type: 'percentage', value: 33.3, usageLimit: 9, combinable: false },
   { code: 'FIVE', name: 'Five off', type: 'amount', value: 5, currency: 'USD', perCustomerLimit: 1, combinable: true },
   {
     ...{ code: 'BOTH', name: 'Both limits', type: 'percentage', value: 50 },
@@ -22,6 +19,12 @@ const discounts = [
   { code: 'POST', name: 'Free shipping', type: 'free_shipping', usageLimit: 30, combinable: true },
 ] as const;
 const codes = [...discounts.map(({ code }) => code), 'NONE'];
+
+/** Stories that are played at the same time name the same one of these codes, and so race for its last use. */
+const lastUses = Array.from({ length: 30 }, (_, n) => ({
+  ...{ code: `LAST-${n}`, name: 'For one or two orders', type: 'percentage', value: 33.3 },
+  ...{ usageLimit: 1 + (n % 2), combinable: n % 3 > 0 },
+}));
 const automatic = { name: 'Hot', type: 'percentage', value: 2.5, skus: ['HOT-0', 'HOT-1'], combinable: true };
 
 /** Creates what the totals of orders depend on, before any faults. */
@@ -30,7 +33,7 @@ export async function addTerms(shop: Shop): Promise<void> {
     const story = createStory(shop, `terms-${tenant}`, tenant);
     const create = (kind: string, body: object) =>
       story.request(`${kind}.create`, 'POST', `/v1/${kind}`, { key: story.unique(kind), body });
-    for (const discount of discounts) await create('discounts', discount);
+    for (const discount of [...discounts, ...lastUses]) await create('discounts', discount);
     if (tenant !== 'acme') continue;
     await create('discounts', automatic);
     for (const rate of taxRates) await create('tax-rates', rate);
@@ -40,11 +43,18 @@ export async function addTerms(shop: Shop): Promise<void> {
 }
 
 /** Some discount codes: mostly none or one, in upper or lower case, and sometimes one that does not exist. */
-export function pickCodes(random: Random): string[] {
-  const count = random.pickWeighted({ none: 40, one: 40, two: 20 });
-  const picked = random.shuffle(codes).slice(0, { none: 0, one: 1, two: 2 }[count]);
+export function pickCodes({ name, random }: Story): string[] {
+  const plan = random.pickWeighted({ none: 25, last: 35, one: 25, two: 15 });
+  const last = `LAST-${Math.floor(Number(name.slice(1)) / 10) % lastUses.length}`;
+  const picked = { none: [], last: [last], one: random.shuffle(codes).slice(0, 1), two: [last, random.pick(codes)] }[
+    plan
+  ];
   return picked.map((code) => (random.chance(0.3) ? code.toLowerCase() : code));
 }
+
+/** The e-mail address of a guest. Some guests come back, and so meet the limits for each customer. */
+export const emailOf = ({ name, random }: Story): string =>
+  random.chance(0.5) ? `regular-${random.int(1, 5)}@example.com` : `${name}@example.com`;
 
 /** What a buyer sends with a join: nothing, as at first, or an address, and with it sometimes the shipping option. */
 export function termsOfJoin({ shop, tenant, random }: Story, shippingAddress: object): object {
