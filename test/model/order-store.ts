@@ -1,9 +1,11 @@
 import { addProduct, type Reply, type Store } from '../support/harness.ts';
 import { paymentFixture } from '../support/payments.ts';
 import { home, sign } from '../support/shipping.ts';
-import type { Command, Confirm, Order, State } from './order.ts';
+import { type Command, type Confirm, mostUses, type Order, type State } from './order.ts';
 
 export const prices: Record<string, number> = { A: 10, B: 3.33, C: 7.5 };
+/** What the code takes off, in cents. */
+export const codeCents = 100;
 
 const methods: Record<Confirm, string> = {
   pay: 'pm_card_visa',
@@ -21,6 +23,10 @@ export async function orderStore(store: Store, run: string, stock: Record<string
   const placed = new Map<string, Placed>();
   const skuOf = (sku: string) => `${run}-${sku}`;
   for (const [sku, n] of Object.entries(stock)) await addProduct(store, skuOf(sku), n, prices[sku] ?? 0);
+  await store.send('POST', '/v1/discounts', {
+    ...{ code: run, name: 'For two orders', type: 'amount', value: codeCents / 100, currency: 'USD' },
+    ...{ usageLimit: mostUses, combinable: false },
+  });
 
   const outcomeOf = ({ status, body }: Reply) => (status < 400 ? String(status) : `${status} ${body.code}`);
   const idOf = (name: string) => placed.get(name)?.id ?? '';
@@ -32,6 +38,7 @@ export async function orderStore(store: Store, run: string, stock: Record<string
     return row?.id;
   };
   let events = 0;
+  let attempts = 0;
 
   async function place(command: Command & { do: 'place' }): Promise<string> {
     const request = {
@@ -46,9 +53,11 @@ export async function orderStore(store: Store, run: string, stock: Record<string
           : [{ sku: skuOf(sku), quantity: n }],
       ),
       ...(command.addressed ? { shippingAddress: home } : {}),
+      ...(command.coded ? { discountCodes: [run.toLowerCase()] } : {}),
     };
-    const key = `${run} ${command.order}`;
+    const key = `${run} ${command.order} ${++attempts}`;
     const first = await store.send('POST', '/v1/orders', request, { idempotencyKey: key });
+    if (first.body.code === 'discount_invalid') return outcomeOf(first); // there is no order
     placed.set(command.order, { id: first.body.orderId ?? first.body.id, request, key, first });
     return outcomeOf(first);
   }
@@ -158,8 +167,10 @@ export async function orderStore(store: Store, run: string, stock: Record<string
     },
 
     /** Sends the same request with the same key, which returns the first response whatever the order’s state is now. */
-    async repeat(name: string): Promise<{ reply: Reply; first: Reply }> {
-      const { request, key, first } = placed.get(name) ?? { request: {}, key: '', first: { status: 0 } as Reply };
+    async repeat(name: string): Promise<{ reply: Reply; first: Reply } | null> {
+      const sent = placed.get(name);
+      if (sent === undefined) return null;
+      const { request, key, first } = sent;
       return { reply: await store.send('POST', '/v1/orders', request, { idempotencyKey: key }), first };
     },
 
@@ -168,14 +179,19 @@ export async function orderStore(store: Store, run: string, stock: Record<string
       const [row] = await store.database.query<{
         stock: State['stock'];
         orders: (Order & { id: string })[];
+        uses: number;
         todo: number;
       }>(
         `select (select jsonb_object_agg(split_part(i.sku, '-', 2), jsonb_build_object('free', i.quantity, 'held', i.reserved))
              from inventory.inventory i where i.sku like $1 || '-%') as stock,
+           (select coalesce(sum(c.used), 0)::int from orders.discount_counters c join orders.discounts d on d.id = c.discount_id
+             where d.code = $1) as uses,
            (select count(*)::int from payments.payments p where p.order_id = any($2)
              and (p.intent_open and p.status <> 'pending' or p.status = 'pending' and p.stripe_payment_intent_id is null)) as todo,
            (select coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'status', o.status, 'addressed', o.shipping_address is not null, 'reason', o.failure_reason,
              'total', (o.total * 100)::int, 'hold', r.status,
+             'use', coalesce((select case when u.is_taken then 'taken' else 'returned' end from orders.discount_uses u
+               where u.order_id = o.id), 'none'),
              'units', (select jsonb_object_agg(split_part(u.sku, '-', 2), u.n) from unnest(r.skus, r.quantities) u(sku, n)),
              'payments', (select coalesce(jsonb_agg(jsonb_build_object('status', p.status, 'captured', (p.captured * 100)::int,
                  'requested', (p.refunded * 100)::int, 'refunded', (p.refund_done * 100)::int,
@@ -193,6 +209,7 @@ export async function orderStore(store: Store, run: string, stock: Record<string
       const names = new Map([...placed].map(([name, { id }]) => [id, name]));
       return {
         stock: row?.stock ?? {},
+        uses: row?.uses ?? 0,
         todo: Array.from({ length: row?.todo ?? 0 }, () => 'at Stripe'),
         orders: Object.fromEntries(
           (row?.orders ?? []).map(({ id, ...order }) => [names.get(id) ?? id, { ...order, name: names.get(id) ?? id }]),

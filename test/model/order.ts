@@ -25,16 +25,22 @@ export type Order = {
   status: string;
   reason: string | null;
   hold: 'held' | 'committed' | 'released' | 'refused';
+  /** Whether it uses the code that only `mostUses` orders may use at a time. */
+  use: 'none' | 'taken' | 'returned';
   /** The last payment counts. A further one is created after the intent of the previous one was cancelled at Stripe. */
   payments: Payment[];
   shipment: string | null;
   history: string[];
 };
 
-/** `todo`: the pending work of consumers and webhooks, each as `verb name [cents]`. */
+/** How many orders may use the discount code of a run. */
+export const mostUses = 2;
+
+/** `uses`: the taken uses of the code. `todo`: the pending work of consumers and webhooks, each as `verb name [cents]`. */
 export type State = {
   stock: Record<string, { free: number; held: number }>;
   orders: Record<string, Order>;
+  uses: number;
   todo: string[];
 };
 
@@ -42,7 +48,7 @@ export type Confirm = 'pay' | 'decline' | 'debit';
 const confirms = ['pay', 'decline', 'debit'];
 
 export type Command =
-  | { do: 'place'; order: string; units: Record<string, number>; total: number; addressed: boolean }
+  | { do: 'place'; order: string; units: Record<string, number>; total: number; addressed: boolean; coded: boolean }
   /** With a card, with a card that is declined, or with a bank debit that stays undecided. */
   | { do: Confirm; order: string }
   | { do: 'bank'; order: string; outcome: 'succeed' | 'fail' }
@@ -94,6 +100,13 @@ function returnUnits(state: State, order: Order): void {
   }
   order.hold = 'released';
   order.history.push('inventory.released');
+}
+
+/** Gives the use of an order that fails or is cancelled back. */
+function returnUse(state: State, order: Order): void {
+  if (order.use !== 'taken') return;
+  order.use = 'returned';
+  state.uses--;
 }
 
 function openPayment(order: Order): boolean {
@@ -151,8 +164,11 @@ function endPayment(state: State, order: Order, ending: 'failed' | 'cancelled'):
   } else if (payment?.status === 'succeeded') returnRest(state, order, payment);
 }
 
-function place(state: State, { order: name, units, total, addressed }: Command & { do: 'place' }): string {
+function place(state: State, { order: name, units, total, addressed, coded }: Command & { do: 'place' }): string {
+  if (coded && state.uses === mostUses) return '422 discount_invalid';
+  if (coded) state.uses++;
   const order: Order = {
+    use: coded ? 'taken' : 'none',
     ...{ name, units, total, addressed, status: 'created', reason: null, hold: 'held', payments: [], shipment: null },
     history: ['order.created'],
   };
@@ -164,6 +180,7 @@ function place(state: State, { order: name, units, total, addressed }: Command &
   }
   Object.assign(order, { status: 'failed', reason: 'insufficient_inventory', hold: 'refused' });
   order.history.push('inventory.insufficient', 'order.failed');
+  returnUse(state, order);
   return '409 insufficient_inventory';
 }
 
@@ -183,6 +200,7 @@ function cancel(state: State, order: Order): string {
   order.history.push('order.cancelled');
   const labelled = endShipment(order);
   endPayment(state, order, 'cancelled');
+  returnUse(state, order);
   if (!labelled || order.hold === 'held') returnUnits(state, order);
   return '200';
 }
@@ -218,6 +236,7 @@ function lapse(state: State, order: Order | undefined): string {
     order.reason = 'reservation_expired';
     order.history.push('order.failed');
     endPayment(state, order, 'failed');
+    returnUse(state, order);
     returnUnits(state, order);
   }
   return '';
@@ -306,6 +325,7 @@ function reactivate(state: State, order: Order): void {
   if (order.hold !== 'committed') {
     if (!take(state, order)) {
       Object.assign(order, { status: 'cancelled', reason: 'refund_failed' });
+      returnUse(state, order);
       order.history.push('order.cancelled');
       return;
     }
@@ -323,7 +343,10 @@ function sell(state: State, order: Order): void {
   order.hold = 'committed';
 }
 
-/** A webhook reports the payment. The units become sold or are taken again, or the payment is refunded. */
+/**
+ * A webhook reports the payment. The units become sold, or they and the use of the code are taken again, or the payment is
+ * refunded.
+ */
 function applyPaid(state: State, order: Order): void {
   const payment = paymentOf(order);
   if (!payment || payment.status === 'succeeded' || payment.status === 'refunded') return;
@@ -331,8 +354,13 @@ function applyPaid(state: State, order: Order): void {
   payment.debit = false;
   payment.captured = order.total;
   order.history.push('payment.succeeded');
-  const again = order.status === 'failed' && order.hold === 'released' && take(state, order);
+  const hasUse = order.use !== 'returned' || state.uses < mostUses;
+  const again = order.status === 'failed' && order.hold === 'released' && hasUse && take(state, order);
   if (again) order.history.push('inventory.reserved');
+  if (again && order.use === 'returned') {
+    order.use = 'taken';
+    state.uses++;
+  }
   if (!again && order.status !== 'created') {
     returnRest(state, order, payment);
     return;

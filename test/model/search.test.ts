@@ -3,8 +3,15 @@ import { type Command, orders, type State } from './order.ts';
 import { outcomesOf } from './search.ts';
 import { settle } from './settle.ts';
 
-const place = (order: string): Command => ({ do: 'place', order, units: { A: 1 }, total: 1000, addressed: false });
-const start = (free: number): State => ({ stock: { A: { free, held: 0 } }, orders: {}, todo: [] });
+const place = (order: string): Command => ({
+  do: 'place',
+  order,
+  units: { A: 1 },
+  total: 1000,
+  addressed: false,
+  coded: false,
+});
+const start = (free: number): State => ({ stock: { A: { free, held: 0 } }, orders: {}, uses: 0, todo: [] });
 const replies = (state: State, commands: Command[]) =>
   outcomesOf(orders, state, commands).map((outcome) => outcome.replies.join(', '));
 
