@@ -170,7 +170,7 @@ function describePlatform(settings: StartSettings, platform: Platform): string {
     `curl -s ${api}/v1/orders -H 'Authorization: Bearer sk_dev_default' -H 'Content-Type: application/json' ` +
     `-H "Idempotency-Key: $(node -p 'crypto.randomUUID()')" -d '${order}'`;
   const list = rows.map(([name = '', value]) => `  ${name.padEnd(13)} ${value}\n`).join('');
-  return `\nReady.\n\n${list}\n${seeded ? `Place an order from another terminal:\n\n${curl}\n\n` : ''}`;
+  return `\nReady.\n\n${list}\n${seeded ? `Place an order from another terminal, or run "npm run shop" there to buy in the browser:\n\n${curl}\n\n` : ''}`;
 }
 
 try {
