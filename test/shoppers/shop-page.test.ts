@@ -298,6 +298,37 @@ test('after a declined card the shopper changes the cart or pays the same order 
   await payments.audit();
 }, 120_000);
 
+test('who leaves the page before the webhook of the payment, and pays again, is charged once', async () => {
+  const shopper = await visit();
+  const { page } = shopper;
+  await add(page, 'Stoneware mug');
+  await fillDetails(page);
+  await payments.webhooks({ delayMs: 4_000 });
+  await button(page, 'Order and pay €19.40').click();
+  await page.getByText('Your payment is being checked.').waitFor();
+  await page.reload();
+  await payments.webhooks({ delayMs: 0 });
+  await button(page, 'Pay €19.40').click();
+  await page.getByRole('heading', { name: 'Thank you' }).waitFor();
+  await payments.quiet();
+  expect((await rowsOf(shopper)).orders).toBe(1);
+  await payments.audit();
+}, 60_000);
+
+test('a cart that has ended is replaced by a new one', async () => {
+  const { page } = await visit();
+  await add(page, 'Stoneware mug');
+  await button(page, 'Order and pay').waitFor();
+  const cart = (await page.evaluate(`localStorage.getItem('cart')`)) as string;
+  const { id, token } = JSON.parse(cart) as { id: string; token: string };
+  await store.send('POST', `/v1/carts/${id}/cancel`, undefined, { key, headers: { 'cart-token': token } });
+  await page.reload();
+  await expect.poll(() => alertOf(page).textContent()).toContain('This cart has ended.');
+  await add(page, 'Stoneware mug');
+  await page.getByLabel('Quantity: Stoneware mug').waitFor();
+  expect(await page.evaluate(`localStorage.getItem('cart')`)).not.toBe(cart);
+}, 60_000);
+
 test('a page of an origin that the key does not allow gets nothing', async () => {
   const stranger = await serveShop({ port: 0, api: store.url, key, stripeUrl: store.stripe.url });
   try {
