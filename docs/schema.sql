@@ -593,14 +593,10 @@ create table orders.orders (
   shipping_refunded     numeric(10,2),
   refunded_amounts      numeric(10,2)[],
   returned_quantities   integer[],
+  tax_calculation       varchar,
   constraint orders_pkey PRIMARY KEY (id),
   constraint orders_amounts_complete CHECK ((subtotal IS NULL) = (lines IS NULL)),
   constraint orders_fulfilled_not_negative CHECK (0 <= ALL (fulfilled_quantities)),
-  constraint orders_shipping_refunded_within CHECK (shipping_refunded >= 0::numeric AND shipping_refunded <= (shipping_total +
-CASE
-    WHEN tax_included THEN 0::numeric
-    ELSE shipping_tax
-END)),
   constraint orders_status CHECK (status in ('created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded')),
   constraint orders_total_not_negative CHECK (total >= 0::numeric),
   constraint orders_totals_agree CHECK (subtotal IS NULL OR total = (subtotal - discount_total + shipping_total +
@@ -3693,7 +3689,6 @@ grant execute on function catalog.walk_products(character varying,text,character
 CREATE OR REPLACE FUNCTION group_commerce.as_customer(input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
- STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
@@ -4904,6 +4899,47 @@ $function$;
 alter function group_commerce.settle_places(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.settle_places(text[],jsonb) from public;
 
+-- function: group_commerce.show_places(jsonb,jsonb)
+-- src/db/group-commerce/shoppers.sql
+CREATE OR REPLACE FUNCTION group_commerce.show_places(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'campaigns:write', '{session}');
+  customer constant varchar := platform.shopper()->>'customer';
+  campaign group_commerce.group_commerce_campaigns;
+  answer jsonb;
+begin
+  select * into campaign from group_commerce.group_commerce_campaigns c where c.id = input->>'campaignId';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  select coalesce(jsonb_agg(group_commerce.participant_json(p) || group_commerce.place_terms(campaign)
+    order by p.id desc), '[]') into answer
+  from group_commerce.participants p
+  where p.id = any(array(
+    select e.id
+    from ( -- one look-up for each of the two indexes on the user
+      select x.id from group_commerce.participants x
+      where x.user_id = customer and x.campaign_id = campaign.id and x.state <> 'released'
+      union all
+      select x.id from group_commerce.participants x
+      where x.user_id = customer and x.campaign_id = campaign.id and x.state = 'released'
+    ) e
+    where input->>'before' is null or e.id < input->>'before'
+    order by e.id desc limit (input->>'limit')::int));
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
+end
+$function$;
+alter function group_commerce.show_places(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.show_places(jsonb,jsonb) from public;
+grant execute on function group_commerce.show_places(jsonb,jsonb) to fusion_worker;
+
 -- function: group_commerce.undecided_places(integer)
 -- src/db/group-commerce/due.sql
 CREATE OR REPLACE FUNCTION group_commerce.undecided_places(most integer)
@@ -6096,7 +6132,6 @@ revoke all on function orders.add_amounts(numeric[],integer,jsonb,integer) from 
 CREATE OR REPLACE FUNCTION orders.add_order(input jsonb, items jsonb, total numeric, currency character varying, amounts jsonb, deferred boolean, OUT answer jsonb, OUT held_until timestamp with time zone)
  RETURNS record
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   order_id constant varchar := input->>'id';
@@ -6107,7 +6142,7 @@ begin
     insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
       purchase_order_number, shipping_address, created_at, updated_at, email, metadata, billing_address, cart_id, source,
       subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included, tax_lines, discounts,
-      shipping_option, lines)
+      shipping_option, lines, tax_calculation)
     values (order_id, input->>'customerId', add_order.items, add_order.total, add_order.currency,
       'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
       nullif(input->'shippingAddress', 'null'), now_at, now_at, input->>'email', nullif(input->'metadata', 'null'),
@@ -6115,7 +6150,7 @@ begin
       (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric,
       (amounts->>'shipping')::numeric, (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric,
       (amounts->>'taxIncluded')::boolean, amounts->'taxLines', amounts->'discounts',
-      nullif(amounts->'shippingOption', 'null'), amounts->'lines')
+      nullif(amounts->'shippingOption', 'null'), amounts->'lines', amounts->>'taxCalculation')
     returning *
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -6247,6 +6282,22 @@ $function$;
 alter function orders.allocate(numeric,numeric[],numeric) owner to fusion_orders;
 revoke all on function orders.allocate(numeric,numeric[],numeric) from public;
 
+-- function: orders.amounts_fault(jsonb,character varying)
+-- src/db/orders/totals.sql
+CREATE OR REPLACE FUNCTION orders.amounts_fault(amounts jsonb, currency character varying)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case
+    when (amounts->>'subtotal')::numeric >= 100000000 then
+      format('The subtotal of %s %s is too much: it must be below 100000000.', amounts->>'subtotal', currency)
+    when not platform.is_chargeable((amounts->>'total')::numeric, currency) then
+      platform.charge_fault((amounts->>'total')::numeric, currency) end
+$function$;
+alter function orders.amounts_fault(jsonb,character varying) owner to fusion_orders;
+revoke all on function orders.amounts_fault(jsonb,character varying) from public;
+
 -- function: orders.amounts_within(numeric[],jsonb,jsonb)
 -- src/db/orders/refund-amounts.sql
 CREATE OR REPLACE FUNCTION orders.amounts_within(amounts numeric[], items jsonb, lines jsonb)
@@ -6298,6 +6349,7 @@ begin
   shares := orders.allocate(tax, weights, case decimals when 0 then 1 else 0.01 end);
   return totals || jsonb_build_object('lines', lines, 'tax', tax, 'shippingTax', shipping_tax,
     'total', (totals->>'total')::numeric + case when included then 0 else tax end,
+    'taxCalculation', quote->'calculationId',
     'taxLines', (select coalesce(jsonb_agg(t || jsonb_build_object('rate', trim_scale((t->>'rate')::numeric),
         'taxable', round((t->>'taxable')::numeric, decimals), 'amount', shares[ord]) order by ord), '[]')
       from jsonb_array_elements(named) with ordinality e(t, ord)
@@ -6361,8 +6413,9 @@ begin
   if shopper is not null and input ? 'restock' then
     perform platform.fail('forbidden', jsonb_build_object('reason', 'Only a secret key may send restock.'));
   end if;
-  select * into order_row from orders.orders c where c.id = input->>'id' for update;
-  if not found or shopper is not null and order_row.customer_id is distinct from shopper->>'customer' then
+  select * into order_row from orders.orders c
+  where c.id = input->>'id' and (shopper is null or c.customer_id = shopper->>'customer') for update;
+  if not found then
     perform platform.fail('not_found');
   end if;
   if order_row.status not in ('created', 'confirmed', 'cancelled')
@@ -6547,6 +6600,19 @@ $function$;
 alter function orders.cart_lines(orders.carts,jsonb) owner to fusion_orders;
 revoke all on function orders.cart_lines(orders.carts,jsonb) from public;
 
+-- function: orders.cart_message(text,text,text,text,text)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.cart_message(type text, severity text, code text, pointer text, detail text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select jsonb_strip_nulls(jsonb_build_object('type', type, 'severity', severity, 'code', code, 'pointer', pointer,
+    'detail', detail))
+$function$;
+alter function orders.cart_message(text,text,text,text,text) owner to fusion_orders;
+revoke all on function orders.cart_message(text,text,text,text,text) from public;
+
 -- function: orders.cart_messages(orders.carts,jsonb,jsonb)
 -- src/db/orders/carts/pricing.sql
 CREATE OR REPLACE FUNCTION orders.cart_messages(cart orders.carts, lines jsonb, amounts jsonb)
@@ -6558,65 +6624,62 @@ AS $function$
 declare
   address constant jsonb := coalesce(cart.shipping_address, cart.billing_address);
   needs_shipping constant boolean := (amounts->>'needsShipping')::boolean;
-  charge_fault constant text := platform.charge_fault((amounts->>'total')::numeric, cart.currency);
+  charge_fault constant text := orders.amounts_fault(amounts, cart.currency);
+  messages jsonb := '[]';
 begin
-  return (
-    with message(place, ord, type, severity, code, pointer, detail) as (
-      select 1, 0::bigint, 'error', 'requires_buyer_input', 'cart_empty', '/items', 'The cart has no items.'
-      where lines = '[]'
-      union all
-      select 2, l.ord, 'error', 'recoverable', l.fault,
-        format('/items/%s/%s', l.ord - 1, case l.fault when 'insufficient_inventory' then 'quantity' else 'sku' end),
-        case l.fault when 'unknown_sku' then format('No product with SKU "%s" is for sale.', l.sku)
-          when 'currency_mismatch' then format('"%s" is not sold in %s.', l.sku, cart.currency)
-          else format('Only %s of "%s" can be sold now.', l.available, l.sku) end
+  if lines = '[]' then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'cart_empty', '/items',
+      'The cart has no items.');
+  elsif jsonb_path_exists(lines, '$[*] ? (exists(@.fault) || @.quantity > @.available)') then
+    messages := messages || orders.line_messages(lines, cart.currency);
+  end if;
+  if cart.email is null then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'missing', '/email',
+      'The e-mail address is missing.');
+  end if;
+  if needs_shipping and cart.shipping_address is null or (amounts->>'needsAddress')::boolean and address is null then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'missing', '/shippingAddress',
+      'The shipping address is missing.');
+  end if;
+  if needs_shipping and address is not null and amounts->'shippingOptions' = '[]' then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
+      '/shippingAddress', format('There is no shipping option for this country, %s and this weight.', cart.currency));
+  end if;
+  if needs_shipping and cart.shipping_option_id is null then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'missing', '/shippingOptionId',
+      'The shipping option is missing.');
+  elsif needs_shipping and address is not null and amounts->'shippingOption' = 'null'
+    and amounts->'shippingOptions' <> '[]' then
+    messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
+      '/shippingOptionId', 'This shipping option is not offered for this address, currency and weight.');
+  end if;
+  if lines <> '[]' and charge_fault is not null then
+    messages := messages || orders.cart_message('error', 'recoverable', 'total_not_chargeable', '/items', charge_fault);
+  end if;
+  if amounts->'invalidDiscounts' <> '[]' then
+    messages := messages || (
+      select jsonb_agg(orders.cart_message('warning', null, 'discount_invalid', format('/discountCodes/%s', d->>'index'),
+        d->>'detail') order by (d->>'index')::bigint)
+      from jsonb_array_elements(amounts->'invalidDiscounts') d);
+  end if;
+  if amounts->'unusedDiscounts' <> '[]' then
+    messages := messages || (
+      select jsonb_agg(orders.cart_message('info', null, 'discount_not_used', format('/discountCodes/%s', u.ord - 1),
+        format('The discount "%s" is not used, because other discounts save more.', u.code)) order by u.ord)
       from (
-        select e.ord, e.line->>'sku' as sku, e.line->>'available' as available, coalesce(e.line->>'fault',
-          case when (e.line->>'quantity')::int > (e.line->>'available')::int then 'insufficient_inventory' end) as fault
-        from jsonb_array_elements(lines) with ordinality e(line, ord)
-      ) l where l.fault is not null
-      union all
-      select 3, 0, 'error', 'requires_buyer_input', 'missing', '/email', 'The e-mail address is missing.'
-      where cart.email is null
-      union all
-      select 4, 0, 'error', 'requires_buyer_input', 'missing', '/shippingAddress', 'The shipping address is missing.'
-      where needs_shipping and cart.shipping_address is null
-        or (amounts->>'needsAddress')::boolean and address is null
-      union all
-      select 5, 0, 'error', 'requires_buyer_input', 'shipping_option_not_offered', '/shippingAddress',
-        format('There is no shipping option for this country, %s and this weight.', cart.currency)
-      where needs_shipping and address is not null and amounts->'shippingOptions' = '[]'
-      union all
-      select 6, 0, 'error', 'requires_buyer_input', 'missing', '/shippingOptionId', 'The shipping option is missing.'
-      where needs_shipping and cart.shipping_option_id is null
-      union all
-      select 6, 0, 'error', 'requires_buyer_input', 'shipping_option_not_offered', '/shippingOptionId',
-        'This shipping option is not offered for this address, currency and weight.'
-      where needs_shipping and cart.shipping_option_id is not null and address is not null
-        and amounts->'shippingOption' = 'null' and amounts->'shippingOptions' <> '[]'
-      union all
-      select 7, 0, 'error', 'recoverable', 'total_not_chargeable', '/items', charge_fault
-      where charge_fault is not null and lines <> '[]'
-      union all
-      select 8, (d->>'index')::bigint, 'warning', null, 'discount_invalid', format('/discountCodes/%s', d->>'index'),
-        d->>'detail'
-      from jsonb_array_elements(amounts->'invalidDiscounts') d
-      union all
-      select 9, min(c.ord), 'info', null, 'discount_not_used', format('/discountCodes/%s', min(c.ord) - 1),
-        format('The discount "%s" is not used, because other discounts save more.', d.code)
-      from jsonb_array_elements_text(amounts->'unusedDiscounts') d(code)
-      join unnest(cart.discount_codes) with ordinality c(code, ord) on upper(c.code) = upper(d.code)
-      group by d.code
-      union all
-      select 10, 0, 'info', null, 'tax_unknown', '/shippingAddress', 'The tax is known once there is an address.'
-      where amounts->>'tax' is null and amounts->>'taxQuestion' is null
-      union all
-      select 10, 0, 'error', 'recoverable', 'tax_not_calculated', '/shippingAddress',
-        'The tax is not calculated yet. Read the cart again, and check the address if that does not help.'
-      where amounts->>'taxQuestion' is not null
-    )
-    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('type', m.type, 'severity', m.severity,
-      'code', m.code, 'pointer', m.pointer, 'detail', m.detail)) order by m.place, m.ord), '[]') from message m);
+        select d.code, min(c.ord) as ord from jsonb_array_elements_text(amounts->'unusedDiscounts') d(code)
+        join unnest(cart.discount_codes) with ordinality c(code, ord) on upper(c.code) = upper(d.code)
+        group by d.code
+      ) u);
+  end if;
+  if amounts->>'taxQuestion' is not null then
+    messages := messages || orders.cart_message('error', 'recoverable', 'tax_not_calculated', '/shippingAddress',
+      'The tax is not calculated yet. Read the cart again, and check the address if that does not help.');
+  elsif amounts->>'tax' is null then
+    messages := messages || orders.cart_message('info', null, 'tax_unknown', '/shippingAddress',
+      'The tax is known once there is an address.');
+  end if;
+  return messages;
 end
 $function$;
 alter function orders.cart_messages(orders.carts,jsonb,jsonb) owner to fusion_orders;
@@ -6696,11 +6759,16 @@ begin
   if answer is not null then
     return answer;
   end if;
+  if platform.shopper() is not null then
+    perform platform.check_vouched(call);
+  end if;
   cart := orders.lock_cart(input);
   if cart.order_id is not null then
     order_row := orders.lock_order_of(cart);
   end if;
-  perform orders.require_open(cart, order_row.status);
+  if orders.cart_status(cart, order_row.status) <> 'open' then
+    perform orders.require_open(cart, order_row.status);
+  end if;
   if input ? 'taxQuote' then
     cart.tax_quote := input->'taxQuote';
     update orders.carts c set tax_quote = cart.tax_quote where c.id = cart.id;
@@ -6736,6 +6804,7 @@ begin
   answer := added.answer;
   cart.status := 'ordered';
   cart.order_id := order_id;
+  cart.tax_quote := null; -- a calculation is recorded with one payment: if the cart opens again, it gets another
   cart := orders.save_cart(cart, (input->>'cartSeconds')::int);
   -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
   shortages := inventory.reserve(order_id, items.skus, items.quantities, added.held_until, total = 0);
@@ -6744,7 +6813,8 @@ begin
   end if;
   if total > 0 then
     answer := answer || jsonb_build_object('payment',
-      payments.open_with_order(input->>'paymentId', order_id, total, cart.currency));
+      payments.open_with_order(input->>'paymentId', order_id, total, cart.currency)
+        || jsonb_build_object('taxCalculation', amounts->'taxCalculation'));
   end if;
   return platform.leave(call, 'carts.checkout', answer);
 end
@@ -6821,13 +6891,17 @@ begin
   update orders.orders x set status = reached, updated_at = platform.clock()
   where x.id = order_id and reached <> 'confirmed'
     and (x.status = 'confirmed' or (x.status = 'shipped' and reached = 'delivered'));
-  if not found then
-    return false;
+  if found then
+    if o.status = 'confirmed' then
+      perform shipping.end_shipment(order_id);
+    end if;
+    return true;
   end if;
-  if o.status = 'confirmed' then
-    perform shipping.end_shipment(order_id);
+  if o.status = 'confirmed' and o.refunded_quantities = array(select (i->>'quantity')::int
+    from jsonb_array_elements(o.items) with ordinality e(i, n) order by n) then
+    perform shipping.end_shipment(order_id); -- the buyer has paid for the shipping alone
   end if;
-  return true;
+  return false;
 end
 $function$;
 alter function orders.complete_shipping(character varying) owner to fusion_orders;
@@ -7497,6 +7571,30 @@ $function$;
 alter function orders.discount_refusal(text,text,orders.discounts) owner to fusion_orders;
 revoke all on function orders.discount_refusal(text,text,orders.discounts) from public;
 
+-- function: orders.drop_refunded(character varying,integer[])
+-- src/db/orders/fulfilment.sql
+CREATE OR REPLACE FUNCTION orders.drop_refunded(order_id character varying, held integer[])
+ RETURNS integer[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  o orders.orders;
+  kept integer[];
+begin
+  select * into o from orders.orders x where x.id = order_id;
+  o.fulfilled_quantities := orders.add_unit_lists(o.fulfilled_quantities, array(select -u from unnest(held) u));
+  kept := array(select least(h, free) from unnest(held, orders.units_left(o)) with ordinality u(h, free, n) order by n);
+  update orders.orders x set fulfilled_quantities = orders.add_unit_lists(o.fulfilled_quantities, kept)
+  where x.id = order_id and kept <> held;
+  return case when 0 < any (kept) then kept end;
+end
+$function$;
+alter function orders.drop_refunded(character varying,integer[]) owner to fusion_orders;
+revoke all on function orders.drop_refunded(character varying,integer[]) from public;
+grant execute on function orders.drop_refunded(character varying,integer[]) to fusion_shipping;
+
 -- function: orders.due_carts(integer)
 -- src/db/orders/carts/expiry.sql
 CREATE OR REPLACE FUNCTION orders.due_carts(most integer)
@@ -7536,11 +7634,14 @@ revoke all on function orders.due_carts(integer) from public;
 -- src/db/orders/campaign-places.sql
 CREATE OR REPLACE FUNCTION orders.email_of(customer_id character varying)
  RETURNS character varying
- LANGUAGE sql
- STABLE SECURITY DEFINER
+ LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select c.email from orders.customers c where c.id = email_of.customer_id
+begin
+  perform orders.keep_customer(customer_id);
+  return (select c.email from orders.customers c where c.id = email_of.customer_id);
+end
 $function$;
 alter function orders.email_of(character varying) owner to fusion_orders;
 revoke all on function orders.email_of(character varying) from public;
@@ -8237,7 +8338,6 @@ AS $function$
   select exists (select from orders.tax_rates t where t.tenant_id = has_terms.tenant)
     or exists (select from orders.discounts d
       where d.tenant_id = has_terms.tenant and d.code is null and d.deleted_at is null)
-    or exists (select from platform.tenants t where t.id = has_terms.tenant and t.tax_provider <> 'table')
 $function$;
 alter function orders.has_terms(character varying) owner to fusion_orders;
 revoke all on function orders.has_terms(character varying) from public;
@@ -8327,6 +8427,27 @@ end
 $function$;
 alter function orders.keep_customer(character varying) owner to fusion_orders;
 revoke all on function orders.keep_customer(character varying) from public;
+
+-- function: orders.line_messages(jsonb,text)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.line_messages(lines jsonb, currency text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_agg(orders.cart_message('error', 'recoverable', l.fault,
+      format('/items/%s/%s', l.ord - 1, case l.fault when 'insufficient_inventory' then 'quantity' else 'sku' end),
+      case l.fault when 'unknown_sku' then format('No product with SKU "%s" is for sale.', l.sku)
+        when 'currency_mismatch' then format('"%s" is not sold in %s.', l.sku, currency)
+        else format('Only %s of "%s" can be sold now.', l.available, l.sku) end) order by l.ord)
+  from (
+    select e.ord, e.line->>'sku' as sku, e.line->>'available' as available, coalesce(e.line->>'fault',
+      case when (e.line->>'quantity')::int > (e.line->>'available')::int then 'insufficient_inventory' end) as fault
+    from jsonb_array_elements(lines) with ordinality e(line, ord)
+  ) l where l.fault is not null
+$function$;
+alter function orders.line_messages(jsonb,text) owner to fusion_orders;
+revoke all on function orders.line_messages(jsonb,text) from public;
 
 -- function: orders.lines_agree(jsonb,numeric,numeric,numeric,numeric,boolean,jsonb)
 -- src/db/orders/totals.sql
@@ -8751,6 +8872,21 @@ $function$;
 alter function orders.order_of_cart(orders.carts,jsonb) owner to fusion_orders;
 revoke all on function orders.order_of_cart(orders.carts,jsonb) from public;
 
+-- function: orders.ordered_items(jsonb,orders.orders)
+-- src/db/orders/carts/pricing.sql
+CREATE OR REPLACE FUNCTION orders.ordered_items(cart_items jsonb, o orders.orders)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_agg(jsonb_build_object('id', coalesce(
+      (select c->>'id' from jsonb_array_elements(cart_items) c where c->>'sku' = i->>'sku'), md5(o.id || ord)::uuid::text),
+    'sku', i->'sku', 'quantity', i->'quantity') order by ord)
+  from jsonb_array_elements(o.items) with ordinality e(i, ord)
+$function$;
+alter function orders.ordered_items(jsonb,orders.orders) owner to fusion_orders;
+revoke all on function orders.ordered_items(jsonb,orders.orders) from public;
+
 -- function: orders.payment_of(character varying)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.payment_of(order_id character varying)
@@ -8858,7 +8994,8 @@ begin
     answer := jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_id, 'shortages', shortages);
   elsif opens_payment then
     answer := answer || jsonb_build_object('payment',
-      payments.open_with_order(input->>'paymentId', order_id, priced.total, priced.currency));
+      payments.open_with_order(input->>'paymentId', order_id, priced.total, priced.currency)
+        || jsonb_build_object('taxCalculation', amounts->'taxCalculation'));
   end if;
   return platform.leave(call, 'orders.place', answer);
 end
@@ -8886,17 +9023,12 @@ begin
   end if;
   status := orders.cart_status(cart, order_row.status);
   if status in ('ordered', 'completed') and order_row.lines is not null then
+    cart.items := orders.ordered_items(cart.items, order_row);
     return jsonb_build_object('status', status, 'lines', orders.cart_lines(cart, order_row.items),
       'amounts', orders.frozen_amounts(order_row), 'messages', '[]'::jsonb);
   end if;
   lines := orders.cart_lines(cart, null);
-  amounts := orders.settle(
-    (select coalesce(jsonb_agg(jsonb_build_object('id', p.place::text, 'sku', p.line->'sku',
-        'quantity', p.line->'quantity', 'price', p.line->'price') order by p.place), '[]')
-      from (
-        select e.line, row_number() over (order by e.ord) as place
-        from jsonb_array_elements(lines) with ordinality e(line, ord) where e.line->>'price' is not null
-      ) p),
+  amounts := orders.settle(lines,
     jsonb_build_object('currency', cart.currency, 'customerId', cart.customer_id, 'email', cart.email,
       'shippingAddress', cart.shipping_address, 'billingAddress', cart.billing_address,
       'shippingOptionId', cart.shipping_option_id, 'discountCodes', to_jsonb(cart.discount_codes),
@@ -8928,7 +9060,6 @@ CREATE OR REPLACE FUNCTION orders.price_items(input jsonb, OUT items jsonb, OUT 
  RETURNS record
  LANGUAGE plpgsql
  STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
@@ -8949,6 +9080,7 @@ begin
         and not c.has_list_prices,
       wants_terms or exists (select from orders.tax_rates t where t.tenant_id = tenant)
         or exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+        or exists (select from platform.tenants t where t.id = tenant and t.tax_provider <> 'table')
     into items, total, currency, is_simple, has_terms
     from catalog.products c
     cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
@@ -8962,6 +9094,7 @@ begin
         and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku),
       wants_terms or exists (select from orders.tax_rates t where t.tenant_id = tenant)
         or exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+        or exists (select from platform.tenants t where t.id = tenant and t.tax_provider <> 'table')
     into items, total, currency, skus, quantities, is_simple, has_terms
     from (
       select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
@@ -9352,9 +9485,11 @@ begin
         refunded_amounts = orders.add_amounts(x.refunded_amounts, line_count, refunded_items, 1),
         restocked_quantities = orders.add_units(x.restocked_quantities, line_count, refunded_items, 'restocked', 1),
         returned_quantities = case when (input->>'returned')::boolean
-          then orders.add_units(x.returned_quantities, line_count, refunded_items, 'quantity', 1) else x.returned_quantities end,
+          then orders.add_units(x.returned_quantities, line_count, orders.sent_units(o, refunded_items), 'quantity', 1)
+          else x.returned_quantities end,
         updated_at = platform.clock()
     where x.id = o.id;
+    perform orders.complete_shipping(o.id); -- they may be the rest that was not sent
   end if;
   if (amounts->>'shipping')::numeric > 0 then
     update orders.orders x
@@ -9549,6 +9684,24 @@ $function$;
 alter function orders.refunds_of(character varying) owner to fusion_orders;
 revoke all on function orders.refunds_of(character varying) from public;
 grant execute on function orders.refunds_of(character varying) to fusion_reader;
+
+-- function: orders.refunds_within(jsonb,jsonb,integer[],numeric[],integer[],integer[],numeric,numeric)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.refunds_within(items jsonb, lines jsonb, refunded integer[], amounts numeric[], restocked integer[], returned integer[], shipping_refunded numeric, shipping_paid numeric)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+begin
+  return (refunded is null or orders.counts_within(refunded, orders.quantities_of(items)))
+    and (amounts is null or orders.amounts_within(amounts, items, lines))
+    and (restocked is null or orders.counts_within(restocked, refunded))
+    and (returned is null or orders.counts_within(returned, refunded))
+    and (shipping_refunded between 0 and shipping_paid) is not false;
+end
+$function$;
+alter function orders.refunds_within(jsonb,jsonb,integer[],numeric[],integer[],integer[],numeric,numeric) owner to fusion_orders;
+revoke all on function orders.refunds_within(jsonb,jsonb,integer[],numeric[],integer[],integer[],numeric,numeric) from public;
 
 -- function: orders.refuse_checkout(jsonb)
 -- src/db/orders/carts/checkout.sql
@@ -9925,12 +10078,27 @@ AS $function$
       shipping_address = cart.shipping_address, billing_address = cart.billing_address,
       shipping_option_id = cart.shipping_option_id, discount_codes = cart.discount_codes,
       purchase_order_number = cart.purchase_order_number, metadata = cart.metadata, order_id = cart.order_id,
+      tax_quote = cart.tax_quote,
       version = platform.next_version(c.version), expires_at = orders.cart_end(seconds), updated_at = platform.clock()
   where c.id = cart.id
   returning *
 $function$;
 alter function orders.save_cart(orders.carts,integer) owner to fusion_orders;
 revoke all on function orders.save_cart(orders.carts,integer) from public;
+
+-- function: orders.sent_units(orders.orders,jsonb)
+-- src/db/orders/refund-amounts.sql
+CREATE OR REPLACE FUNCTION orders.sent_units(o orders.orders, items jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('lineId', l.place::text,
+    'quantity', least((i->>'quantity')::int, greatest(0, l.fulfilled - l.returned)))), '[]')
+  from jsonb_array_elements(items) i join orders.lines_of(o) l on l.place::text = i->>'lineId'
+$function$;
+alter function orders.sent_units(orders.orders,jsonb) owner to fusion_orders;
+revoke all on function orders.sent_units(orders.orders,jsonb) from public;
 
 -- function: orders.set_cart_item(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
@@ -9981,56 +10149,69 @@ declare
   tenant constant varchar := platform.tenant();
   address constant jsonb := coalesce(nullif(terms->'shippingAddress', 'null'), nullif(terms->'billingAddress', 'null'));
   currency constant text := terms->>'currency';
-  settings record;
-  described record;
-  options jsonb;
+  known record;
+  options jsonb := '[]';
   option jsonb;
-  taxes jsonb;
+  taxes jsonb := '{"rates": [], "places": {}}';
   found jsonb := '{"discounts": [], "invalid": []}';
+  unused jsonb := '[]';
+  taxed jsonb;
   totals jsonb;
   question jsonb; -- to the tax provider
 begin
   select t.prices_include_tax, t.tax_provider = 'table' as has_table, t.tax_provider <> 'table'
       or exists (select from orders.tax_rates r where r.tenant_id = tenant) as has_tax,
     exists (select from orders.shipping_options s where s.tenant_id = tenant) as has_shipping,
+    exists (select from orders.discounts d where d.tenant_id = tenant and d.code is null and d.deleted_at is null)
+      as has_automatic,
     t.tax_provider = 'table' and orders.is_reverse_charge(t.country, address, c.vat_number, c.vat_status) as is_reverse,
     jsonb_build_object('provider', t.tax_provider, 'tenant', tenant, 'account', t.stripe_account,
       'vatNumber', case when c.vat_status = 'valid' then c.vat_number end) as seller,
-    orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key
-  into settings
-  from platform.tenants t left join orders.customers c on c.id = terms->>'customerId' where t.id = tenant;
-  -- One look-up by the unique index for each line.
-  select coalesce(jsonb_agg(l.line || jsonb_build_object('category', coalesce(p.tax_category, ''),
-      'collections', coalesce(p.collections, '{}')) order by l.ord), '[]') as lines,
-    array_agg(distinct p.tax_category) as categories,
-    coalesce(jsonb_object_agg(l.line->>'sku', p.name), '{}') as names,
-    coalesce(sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric), 0) as subtotal,
-    coalesce(sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)), 0) as weight
-  into described
-  from jsonb_array_elements(settle.lines) with ordinality l(line, ord)
-  left join lateral (
-    select c.tax_category, c.collections, c.name, c.weight from catalog.products c
-    where c.tenant_id = tenant and c.sku = l.line->>'sku' limit 1
-  ) p on true;
-  options := case when settings.has_shipping and address is not null then
-    orders.find_shipping_options(address->>'country', currency, described.subtotal, described.weight) else '[]' end;
-  option := (select o from jsonb_array_elements(options) o where o->>'id' = terms->>'shippingOptionId');
-  taxes := case when settings.has_tax and settings.has_table and address is not null
-    then orders.find_rates(address, array_append(described.categories, option->>'taxCategory'))
-    else '{"rates": [], "places": {}}' end;
-  if not coalesce((terms->>'noDiscounts')::boolean, false) then
-    found := orders.find_discounts(array(select jsonb_array_elements_text(coalesce(nullif(terms->'discountCodes', 'null'), '[]'))),
-      described.lines, currency, described.subtotal, settings.customer_key);
+    orders.customer_key(coalesce(terms->>'email', c.email), terms->>'customerId') as customer_key,
+    array(select jsonb_array_elements_text(coalesce(nullif(terms->'discountCodes', 'null'), '[]'))) as codes, items.*
+  into known
+  from (
+    select coalesce(jsonb_agg(jsonb_build_object('id', l.place::text, 'sku', l.line->'sku', 'price', l.line->'price',
+        'quantity', l.line->'quantity', 'category', coalesce(p.tax_category, ''),
+        'collections', coalesce(p.collections, '{}')) order by l.place), '[]') as lines,
+      array_agg(distinct p.tax_category) as categories,
+      coalesce(jsonb_object_agg(l.line->>'sku', p.name), '{}') as names,
+      coalesce(sum((l.line->>'quantity')::numeric * (l.line->>'price')::numeric), 0) as subtotal,
+      coalesce(sum((l.line->>'quantity')::numeric * coalesce(p.weight, 0)), 0) as weight
+    from (
+      select e.line, row_number() over (order by e.ord) as place
+      from jsonb_array_elements(settle.lines) with ordinality e(line, ord) where e.line->>'price' is not null
+    ) l
+    left join lateral ( -- one look-up by the unique index for each line
+      select c.tax_category, c.collections, c.name, c.weight from catalog.products c
+      where c.tenant_id = tenant and c.sku = l.line->>'sku' limit 1
+    ) p on true
+  ) items
+  left join platform.tenants t on t.id = tenant
+  left join orders.customers c on c.id = terms->>'customerId';
+  if known.has_shipping and address is not null then
+    options := orders.find_shipping_options(address->>'country', currency, known.subtotal, known.weight);
+    option := jsonb_path_query_first(options, '$[*] ? (@.id == $id)', jsonb_build_object('id', terms->'shippingOptionId'));
   end if;
-  totals := orders.totals(jsonb_build_object('currency', currency, 'taxIncluded', settings.prices_include_tax,
-    'reverseCharge', settings.is_reverse, 'rates', taxes->'rates', 'discounts', found->'discounts',
-    'lines', (select coalesce(jsonb_agg(l - 'collections' || jsonb_build_object('tax',
-        taxes->'places'->(l->>'category')) order by ord), '[]')
-      from jsonb_array_elements(described.lines) with ordinality e(l, ord)),
+  taxed := known.lines;
+  if known.has_tax and known.has_table and address is not null then
+    taxes := orders.find_rates(address, array_append(known.categories, option->>'taxCategory'));
+    taxed := (select coalesce(jsonb_agg(l || jsonb_build_object('tax', taxes->'places'->(l->>'category')) order by ord),
+      '[]') from jsonb_array_elements(known.lines) with ordinality e(l, ord));
+  end if;
+  if (known.has_automatic or known.codes <> '{}') and not coalesce((terms->>'noDiscounts')::boolean, false) then
+    found := orders.find_discounts(known.codes, known.lines, currency, known.subtotal, known.customer_key);
+  end if;
+  totals := orders.totals(jsonb_build_object('currency', currency, 'taxIncluded', known.prices_include_tax,
+    'reverseCharge', known.is_reverse, 'rates', taxes->'rates', 'discounts', found->'discounts', 'lines', taxed,
     'shipping', case when option is not null then jsonb_build_object('price', option->'price',
       'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end));
-  if not settings.has_table and address is not null then
-    question := orders.tax_question(totals, described.lines, option->>'taxCategory', settings.seller
+  if jsonb_array_length(totals->'discounts') < jsonb_array_length(found->'discounts') then
+    unused := (select coalesce(jsonb_agg(d->'code'), '[]') from jsonb_array_elements(found->'discounts') d
+      where d ? 'code' and not totals->'discounts' @> jsonb_build_array(jsonb_build_object('id', d->'id')));
+  end if;
+  if not known.has_table and address is not null then
+    question := orders.tax_question(totals, known.lines, option->>'taxCategory', known.seller
       || jsonb_build_object('currency', currency, 'address', address - '{name,company,phone,email}'::text[],
         'addressSource', case when nullif(terms->'shippingAddress', 'null') is null then 'billing' else 'shipping' end));
     if orders.is_answer(terms->'taxQuote', question) then
@@ -10038,17 +10219,17 @@ begin
       question := null;
     end if;
   end if;
-  if question is not null or settings.has_tax and address is null then
+  if question is not null or known.has_tax and address is null then
     totals := orders.without_taxes(totals);
   end if;
-  if settings.has_shipping and option is null and not coalesce((terms->>'shippingOptional')::boolean, false) then
+  if known.has_shipping and option is null and not coalesce((terms->>'shippingOptional')::boolean, false) then
     totals := totals || '{"shipping": null, "shippingTax": null, "total": null}';
   end if;
-  return totals || jsonb_build_object('shippingOptions', options, 'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[],
-    'taxQuestion', question, 'needsShipping', settings.has_shipping, 'needsAddress', settings.has_shipping or settings.has_tax,
-    'invalidDiscounts', found->'invalid', 'customerKey', settings.customer_key, 'names', described.names,
-    'unusedDiscounts', (select coalesce(jsonb_agg(d->'code'), '[]') from jsonb_array_elements(found->'discounts') d
-      where d ? 'code' and not totals->'discounts' @> jsonb_build_array(jsonb_build_object('id', d->'id'))));
+  return totals || jsonb_build_object('shippingOptions', options,
+    'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[], 'taxQuestion', question,
+    'needsShipping', known.has_shipping, 'needsAddress', known.has_shipping or known.has_tax,
+    'invalidDiscounts', found->'invalid', 'customerKey', known.customer_key, 'names', known.names,
+    'unusedDiscounts', unused);
 end
 $function$;
 alter function orders.settle(jsonb,jsonb) owner to fusion_orders;
@@ -10070,12 +10251,12 @@ begin
     return jsonb_build_object('error', 'discount_invalid', 'detail', 'Quoted prices take no discount.', 'errors',
       jsonb_build_array(jsonb_build_object('pointer', '/discountCodes', 'detail', 'must be left out: quoted prices take no discount')));
   end if;
-  amounts := orders.settle(
-    (select jsonb_agg(i || jsonb_build_object('id', ord::text) order by ord) from jsonb_array_elements(items) with ordinality e(i, ord)),
-    input || jsonb_build_object('shippingOptional', true, 'noDiscounts', input->>'pricing' is not distinct from 'quoted' or input ? 'campaignId')
-      || case when coalesce(nullif(input->'shippingAddress', 'null'), nullif(input->'billingAddress', 'null')) is null
-        then jsonb_build_object('shippingAddress', jsonb_build_object('country',
-          (select t.country from platform.tenants t where t.id = platform.tenant()))) else '{}' end);
+  if coalesce(nullif(input->'shippingAddress', 'null'), nullif(input->'billingAddress', 'null')) is null then
+    input := input || jsonb_build_object('shippingAddress', jsonb_build_object('country',
+      (select t.country from platform.tenants t where t.id = platform.tenant())));
+  end if;
+  amounts := orders.settle(items, input || jsonb_build_object('shippingOptional', true,
+    'noDiscounts', input->>'pricing' is not distinct from 'quoted' or input ? 'campaignId'));
   if amounts->'invalidDiscounts' <> '[]' then
     return jsonb_build_object('error', 'discount_invalid', 'detail', amounts->'invalidDiscounts'->0->>'detail', 'errors',
       (select jsonb_agg(jsonb_build_object('pointer', format('/discountCodes/%s', d->>'index'), 'detail', d->>'detail'))
@@ -10085,7 +10266,7 @@ begin
     return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
       'pointer', '/shippingOptionId', 'detail', 'is not offered for this address, currency and weight')));
   end if;
-  fault := platform.charge_fault((amounts->>'total')::numeric, input->>'currency');
+  fault := orders.amounts_fault(amounts, input->>'currency');
   if fault is not null then
     return jsonb_build_object('error', 'validation_failed', 'errors',
       jsonb_build_array(jsonb_build_object('pointer', '/items', 'detail', fault)));
@@ -10596,6 +10777,9 @@ begin
       restocked_quantities = orders.add_units(o.restocked_quantities, jsonb_array_length(o.items), failed_items, 'restocked', -1),
       shipping_refunded = o.shipping_refunded - (refund->>'shipping')::numeric, updated_at = platform.clock()
   where o.id = order_row.id;
+  -- Its refund may have completed the order: now these units are to be sent again.
+  update orders.orders o set status = 'confirmed'
+  where o.id = order_row.id and o.status in ('shipped', 'delivered') and orders.shipping_status(o) = 'confirmed';
   return back.skus;
 end
 $function$;
@@ -10679,19 +10863,6 @@ $function$;
 alter function orders.units_of(orders.orders,jsonb) owner to fusion_orders;
 revoke all on function orders.units_of(orders.orders,jsonb) from public;
 grant execute on function orders.units_of(orders.orders,jsonb) to fusion_shipping;
-
--- function: orders.units_to_ship(orders.orders)
--- src/db/orders/refund-amounts.sql
-CREATE OR REPLACE FUNCTION orders.units_to_ship(o orders.orders)
- RETURNS integer[]
- LANGUAGE sql
- STABLE
-AS $function$
-  select array_agg(greatest(0, l.quantity - l.refunded - greatest(0, l.fulfilled - l.returned)) order by l.place)
-  from orders.lines_of(o) l
-$function$;
-alter function orders.units_to_ship(orders.orders) owner to fusion_orders;
-revoke all on function orders.units_to_ship(orders.orders) from public;
 
 -- function: orders.update_cart(jsonb,jsonb)
 -- src/db/orders/carts/carts.sql
@@ -11849,6 +12020,7 @@ AS $function$
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
     'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
     'chargesUnseen', payments.needs_charge_lookup(p),
+    'taxCalculation', (select o.tax_calculation from orders.orders o where o.id = p.order_id),
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $function$;
 alter function payments.intent_task(payments.payments) owner to fusion_payments;
@@ -12157,7 +12329,10 @@ begin
   if replay is not null then
     return replay;
   end if;
-  order_row := orders.lock_order(input->>'orderId');
+  -- Checked before the lock: a shopper must not wait for a row of another.
+  if platform.shopper() is null or orders.may_reach_order_id(input->>'orderId') then
+    order_row := orders.lock_order(input->>'orderId');
+  end if;
   if order_row.id is null then
     -- A place in a campaign has a payment before it has an order.
     select * into payment from payments.payments x
@@ -12170,9 +12345,6 @@ begin
         'detail', 'The place in the campaign was released.'));
     end if;
     return payments.finish_open_payment(call, payment);
-  end if;
-  if not orders.may_reach_order(order_row) then
-    perform platform.fail('not_found');
   end if;
   if order_row.status = 'created' and not inventory.is_held(order_row.id) then
     perform platform.fail('order_not_payable',
@@ -15295,6 +15467,46 @@ alter function shipping.apply_tracking(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.apply_tracking(jsonb,jsonb) from public;
 grant execute on function shipping.apply_tracking(jsonb,jsonb) to fusion_worker;
 
+-- function: shipping.drop_refunded(shipping.label_requests)
+-- src/db/shipping/label-requests.sql
+CREATE OR REPLACE FUNCTION shipping.drop_refunded(r shipping.label_requests)
+ RETURNS shipping.label_requests
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  r.quantities := orders.drop_refunded(r.order_id, r.quantities);
+  if r.quantities is null then
+    return shipping.end_empty_request(r);
+  end if;
+  update shipping.label_requests x set quantities = r.quantities
+  where x.shipment_id = r.shipment_id and x.quantities <> r.quantities;
+  return r;
+end
+$function$;
+alter function shipping.drop_refunded(shipping.label_requests) owner to fusion_shipping;
+revoke all on function shipping.drop_refunded(shipping.label_requests) from public;
+
+-- function: shipping.end_empty_request(shipping.label_requests)
+-- src/db/shipping/label-requests.sql
+CREATE OR REPLACE FUNCTION shipping.end_empty_request(r shipping.label_requests)
+ RETURNS shipping.label_requests
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if r.status = 'open' and r.attempts > 0 then
+    perform shipping.request_void(r, null);
+  end if;
+  r.status := 'ended';
+  update shipping.label_requests x set status = r.status, quantities = case when x.is_part then x.quantities end
+  where x.shipment_id = r.shipment_id;
+  return r;
+end
+$function$;
+alter function shipping.end_empty_request(shipping.label_requests) owner to fusion_shipping;
+revoke all on function shipping.end_empty_request(shipping.label_requests) from public;
+
 -- function: shipping.end_request(shipping.label_requests)
 -- src/db/shipping/label-requests.sql
 CREATE OR REPLACE FUNCTION shipping.end_request(r shipping.label_requests)
@@ -15674,7 +15886,9 @@ begin
         or x.status = 'made' and x.request_key is not null and x.created_at > platform.clock() - interval '24 hours'
           and exists (select from shipping.shipments s where s.id = x.shipment_id and s.cancelled_at is null))
     order by x.created_at limit 1;
-  if request.request_key is not null and (request.quantities, request.address) is distinct from (wanted, address) then
+  if request.request_key is not null and (request.address is distinct from address
+    or exists (select from unnest(request.quantities, wanted, order_row.refunded_quantities) u(units, asked, refunded)
+      where units <> asked and (units > asked or coalesce(refunded, 0) = 0))) then -- refunded units were taken out
     perform platform.fail('idempotency_key_reused');
   end if;
   if request.status = 'made' then -- by the queue, after this request had failed
@@ -15712,6 +15926,11 @@ begin
   else
     update shipping.label_requests x set address = open_part.address
     where x.shipment_id = request.shipment_id returning * into request;
+    request := shipping.take_units(request);
+    if request.status = 'ended' then
+      return platform.leave(call, 'shipments.create', jsonb_build_object('error', 'conflict',
+        'detail', orders.shortage_of(order_row, wanted)));
+    end if;
   end if;
   return shipping.unmade_answer(jsonb_build_object('task', shipping.lease_label(request, input), 'remind', is_new));
 end
@@ -16086,10 +16305,11 @@ begin
   if found then
     return shipment;
   end if;
-  -- A request may have ended or been given up while its label was made. Then its units may be in another parcel.
-  if order_row.status = 'confirmed'
-    and (request.status = 'open' and request.quantities is null or request.status = 'refused') then
-    request := shipping.take_units(request);
+  -- A request may have ended or been given up while its label was made. Then its units may be in another parcel. Units
+  -- may have been refunded since.
+  if order_row.status = 'confirmed' and request.status in ('open', 'refused') then
+    request := case when request.status = 'open' and request.quantities is not null
+      then shipping.drop_refunded(request) else shipping.take_units(request) end;
   end if;
   if order_row.status <> 'confirmed' or request.status = 'ended' then
     update shipping.label_requests x
@@ -16168,17 +16388,10 @@ CREATE OR REPLACE FUNCTION shipping.take_units(r shipping.label_requests)
 AS $function$
 begin
   if r.is_part then
-    return r;
+    return shipping.drop_refunded(r);
   end if;
   r.quantities := orders.fulfil(r.order_id, null, case when r.status = 'open' then r.quantities end);
-  if r.quantities is null then
-    if r.status = 'open' and r.attempts > 0 then
-      perform shipping.request_void(r, null);
-    end if;
-    r.status := 'ended';
-    update shipping.label_requests x set status = r.status, quantities = null where x.shipment_id = r.shipment_id;
-  end if;
-  return r;
+  return case when r.quantities is null then shipping.end_empty_request(r) else r end;
 end
 $function$;
 alter function shipping.take_units(shipping.label_requests) owner to fusion_shipping;
@@ -16357,10 +16570,11 @@ create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, 
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 alter table orders.orders add constraint orders_lines_agree CHECK (lines IS NULL OR orders.lines_agree(lines, subtotal, discount_total, tax_total, shipping_tax, tax_included, tax_lines));
-alter table orders.orders add constraint orders_refunded_amounts_within CHECK (refunded_amounts IS NULL OR orders.amounts_within(refunded_amounts, items, lines));
-alter table orders.orders add constraint orders_refunded_within CHECK (refunded_quantities IS NULL OR orders.counts_within(refunded_quantities, orders.quantities_of(items)));
-alter table orders.orders add constraint orders_restocked_within CHECK (restocked_quantities IS NULL OR orders.counts_within(restocked_quantities, refunded_quantities));
-alter table orders.orders add constraint orders_returned_within CHECK (returned_quantities IS NULL OR orders.counts_within(returned_quantities, refunded_quantities));
+alter table orders.orders add constraint orders_refunds_within CHECK (num_nonnulls(refunded_quantities, refunded_amounts, restocked_quantities, returned_quantities, shipping_refunded) = 0 OR orders.refunds_within(items, lines, refunded_quantities, refunded_amounts, restocked_quantities, returned_quantities, shipping_refunded, shipping_total +
+CASE
+    WHEN tax_included THEN 0::numeric
+    ELSE shipping_tax
+END));
 
 -- policies and triggers: orders.returns
 create policy proven_tenant on orders.returns for select to fusion_reader

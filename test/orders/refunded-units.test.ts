@@ -90,7 +90,7 @@ describe('a refund of units', () => {
     const id = await buy(2);
     shippo.purchaseOutcome = async () => {
       expect((await refund(id, 1)).status).toBe(201);
-      return 'sell';
+      return 'sell' as const;
     };
     expect((await send(id)).body).toMatchObject(units(1));
     expect(await itemsSent(id)).toEqual([[{ lineId: '1', quantity: 1 }]]);
