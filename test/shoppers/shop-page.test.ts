@@ -5,7 +5,7 @@ import { seedProducts, seedSettings, seedTenants, seedTerms } from '../../dev/pl
 import { findFreePort } from '../../dev/support/process.ts';
 import { accessibilityFaults } from '../support/accessibility.ts';
 import { type OpenBrowser, openBrowser } from '../support/browser.ts';
-import { type Store, startStore, until } from '../support/harness.ts';
+import { cronUntil, type Store, startStore, until } from '../support/harness.ts';
 import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
 
 let store: Store;
@@ -312,6 +312,26 @@ test('who leaves the page before the webhook of the payment, and pays again, is 
   await page.getByRole('heading', { name: 'Thank you' }).waitFor();
   await payments.quiet();
   expect((await rowsOf(shopper)).orders).toBe(1);
+  await payments.audit();
+}, 60_000);
+
+test('who pays after the hold has ended is told so, is not charged, and can order the same cart again', async () => {
+  const shopper = await visit();
+  const { page } = shopper;
+  await add(page, 'Stoneware mug');
+  await fillDetails(page);
+  await page.getByLabel('Test card').selectOption({ label: '4000 0000 0000 0002: declined' });
+  await button(page, 'Order and pay €19.40').click();
+  await expect.poll(() => alertOf(page).textContent()).toContain('Your card was declined.');
+  const late = new Date(Date.now() + 20 * 60_000);
+  await cronUntil(store, late, async () => (await rowsOf(shopper)).status === 'failed');
+  await page.getByLabel('Test card').selectOption({ label: '4242 4242 4242 4242: accepted' });
+  await button(page, 'Pay €19.40').click();
+  await expect.poll(() => alertOf(page).textContent()).toContain('This order can no longer be paid.');
+  await button(page, 'Order and pay €19.40').click();
+  await page.getByRole('heading', { name: 'Thank you' }).waitFor();
+  await payments.quiet();
+  expect((await rowsOf(shopper)).orders).toBe(2);
   await payments.audit();
 }, 60_000);
 

@@ -24,7 +24,8 @@ function run(action) {
 async function handle(problem) {
   if (problem.cart) cart = problem.cart; // price_changed brings the new cart
   if (problem.code === 'not_found') endCart();
-  if (['cart_not_open', 'insufficient_inventory'].includes(problem.code)) await load().catch(() => undefined);
+  const isOutdated = ['cart_not_open', 'insufficient_inventory', 'order_not_payable'].includes(problem.code);
+  if (isOutdated) await load().catch(() => undefined);
   show();
   say({ alert: explain(problem, cart) });
   const messages = problem.messages ?? problem.errors;
