@@ -63,7 +63,8 @@ carts.get(
     summary: 'Read a cart',
     description:
       'Prices, discounts, shipping options, taxes and availability are those of this moment. `messages` says what is ' +
-      'missing or wrong, and where. The cart of another shopper, or a wrong `Cart-Token`, is 404.',
+      'missing or wrong, and where. Until Stripe Tax has answered, `tax` is null, with the message ' +
+      '`tax_not_calculated`. The cart of another shopper, or a wrong `Cart-Token`, is 404.',
     scope: 'orders:read',
     shoppers,
     params,
@@ -157,7 +158,8 @@ carts.post(
       'total is not `expectedTotal` any more, the error has the new `cart`; `messages` of `cart_incomplete` says what is ' +
       'missing; without enough stock the error has the `shortages`. Each of these errors orders nothing, and none is ' +
       'stored under the `Idempotency-Key`. If Stripe is unavailable, the order is made but the response is 503: repeat ' +
-      'the request with the same `Idempotency-Key` to get the payment of this order. If Stripe rejects the payment ' +
+      'the request with the same `Idempotency-Key` to get the payment of this order. A shop with Stripe Tax may need the ' +
+      'tax from Stripe first: if Stripe does not answer then, nothing is ordered. If Stripe rejects the payment ' +
       'permanently, the order becomes `failed`, the cart is open again, and the response is 409 `order_not_payable`.',
     scope: 'orders:write',
     shoppers,

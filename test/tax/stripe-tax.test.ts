@@ -265,6 +265,23 @@ describe('the tax of a cart is asked for again', () => {
     expectSums(placed.body.order);
   });
 
+  test('while the tenant moves to another cell, and is shown but not stored', async () => {
+    await useStripe();
+    const cart = await fill(['TEA']);
+    await cart.send('PATCH', '', { shippingAddress: germany });
+    await store.database.query('update orders.carts set tax_quote = null where id = $1', [cart.id]);
+    await store.database.query(`update platform.api_keys set away = true where tenant_id = 'default'`);
+    await store.database.query(
+      `insert into platform.tenant_moves (id, cell, state, move_id) values ('default', 'b', 'moving', gen_random_uuid())`,
+    );
+    const read = await cart.send('GET', '');
+    await store.database.query('delete from platform.tenant_moves');
+    await store.database.query(`update platform.api_keys set away = false where tenant_id = 'default'`);
+    expect([read.status, read.body.totals.tax]).toEqual([200, 1.9]);
+    const [row] = await store.database.query('select tax_quote from orders.carts where id = $1', [cart.id]);
+    expect(row).toEqual({ tax_quote: null });
+  });
+
   test('and an answer to a question that is not the cart’s any more is not kept', async () => {
     await useStripe();
     const cart = await fill(['TEA']);
