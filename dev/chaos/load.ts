@@ -9,13 +9,13 @@ import { addTerms, tenants } from './terms.ts';
 
 /** The kinds of stories, with their share in percent. */
 const kinds = {
-  placeAndPay: 35,
-  shopInBrowser: 24,
-  adjustStock: 11,
-  runCampaign: 12,
-  editProduct: 6,
-  importProducts: 3,
-  sendInvalidRequests: 9,
+  placeAndPay: 42,
+  shopInBrowser: 28,
+  adjustStock: 7,
+  runCampaign: 10,
+  editProduct: 4,
+  importProducts: 2,
+  sendInvalidRequests: 7,
 } as const;
 const play: Record<keyof typeof kinds, (story: Story) => Promise<void>> = {
   placeAndPay,

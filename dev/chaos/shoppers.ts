@@ -86,7 +86,7 @@ async function checkOut(story: Story, cart: Cart): Promise<Ordered | undefined> 
     const body = { expectedTotal: Math.round((totalOf(shown) + difference) * 100) / 100 };
     difference = 0;
     const checkout = () => send(story, cart, 'checkout', 'POST', '/checkout', body);
-    const tabs = [checkout(), ...(random.chance(0.2) ? [checkout()] : [])];
+    const tabs = [checkout(), ...(random.chance(0.35) ? [checkout()] : [])];
     if (random.chance(0.1)) tabs.push(patch(story, cart, { discountCodes: pickCodes(story) }));
     const responses = await Promise.all(tabs);
     const made = responses.find((response) => response?.status === 201 && member(response.body, 'order'));
@@ -138,7 +138,8 @@ async function decide(story: Story, cart: Cart, order: Ordered): Promise<boolean
   if (plan === 'payAndReopen') await Promise.all([pay(), reopen()]);
   if (plan === 'payLate') {
     // Just before the hold ends, or while the order is being ended.
-    await story.pause(22_000, 25_500);
+    for (const end = Date.now() + random.int(22_000, 25_500); Date.now() < end && !story.shop.closing; )
+      await story.pause(200, 400);
     await Promise.all([pay(), random.chance(0.5) && waitForExpiry(story, order.id)]);
   }
   if (plan !== 'pay') return plan === 'payLate';
@@ -152,6 +153,7 @@ export async function shopInBrowser(story: Story): Promise<void> {
   const { random } = story;
   const cart = await openCart(story);
   if (!cart) return;
+  if (random.chance(0.25)) await readAsAnother(story, cart);
   for (let steps = random.int(0, 4); steps > 0 && !story.shop.closing; steps--) {
     await Promise.all([change(story, cart), random.chance(0.1) && change(story, cart)]);
   }
@@ -169,11 +171,13 @@ export async function shopInBrowser(story: Story): Promise<void> {
   }
   if (random.chance(0.4)) await read(story, cart);
   if (random.chance(0.15)) await send(story, cart, 'cancel', 'POST', '/cancel');
-  if (random.chance(0.1)) {
-    const headers = { ...bearer(`pk_dev_${story.tenant}`), 'cart-token': `ct_${story.name}` };
-    await story.request('carts.read of another shopper', 'GET', `/v1/carts/${cart.id}`, { headers });
-  }
 }
+
+/** Tries to read a cart with another token. */
+const readAsAnother = (story: Story, { id }: Cart) => {
+  const headers = { ...bearer(`pk_dev_${story.tenant}`), 'cart-token': `ct_${story.name}` };
+  return story.request('carts.read of another shopper', 'GET', `/v1/carts/${id}`, { headers });
+};
 
 const isPaid = (story: Story, order: Ordered) =>
   retryUntil(story, 6, async () => textOf((await readOrder(story, order.id))?.body, 'status') === 'confirmed');

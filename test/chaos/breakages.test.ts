@@ -18,8 +18,8 @@ async function auditOf(...edits: (Edit | string)[]): Promise<(check: string) => 
   const { findings } = await runChaos(
     {
       seed: 11,
-      loadMs: 15_000,
-      people: 12,
+      loadMs: 20_000,
+      people: 14,
       settleMs: 4_000,
       finalRetryMs: 2_000,
       gapMs: null,

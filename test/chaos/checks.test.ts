@@ -455,6 +455,21 @@ test('valid books have no findings, even with a duplicate in Kafka and an unpaid
   expect(audit(books)).toEqual([]);
 });
 
+test('a refund in the dashboard of an intent that was changed at Stripe counts for nothing', () => {
+  const books = validBooks();
+  books.knownIntents.push({ id: 'pi_3', payment: 'p-short', received: '0.50', fault: 'amount' });
+  Object.assign(element(books.intents, 2), { status: 'succeeded', captured: 50, refunded: 50, paid: true });
+  element(books.payments, 2).intent = 'pi_3';
+  const refund = { payment: 'p-short', amount: '0.50', status: 'succeeded', reason: 'made at Stripe', intent: 'pi_3' };
+  books.refunds.push({ ...refund, id: 'r3', stripe: 're_3' });
+  books.stripeRefunds.push({ id: 're_3', intent: 'pi_3', amount: 50, status: 'succeeded', refundId: null });
+  const messages = (changed: Books) => audit(changed).map(({ message }) => message);
+  expect(messages(books)).not.toContain('the refunds exceed the captured amount');
+  expect(messages(books)).not.toContain('refund r3 has no event payment.refunded');
+  element(books.knownIntents, 2).fault = null;
+  expect(messages(books)).toContain('the refunds exceed the captured amount');
+});
+
 /** Changes that lead to each outcome of the second order's payment. */
 const outcomeChanges: [outcome: Outcome, change: (books: Books) => void][] = [
   ['goods', () => undefined],

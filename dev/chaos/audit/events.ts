@@ -1,6 +1,6 @@
 import type { Books, EventRow } from '../books.ts';
 import { type Check, cents, groupBy, type Report, sum } from '../finding.ts';
-import { refundsOfIntent } from './money.ts';
+import { countedRefunds, refundsOfIntent } from './money.ts';
 
 /** Counts the events by topic. */
 const countTopics = (events: readonly EventRow[] | undefined): ((topic: string) => number) => {
@@ -44,7 +44,7 @@ const changes: Check = {
 };
 
 function checkPayments(books: Books, byKey: Map<string, EventRow[]>, report: Report): void {
-  const refunds = groupBy(books.refunds, (row) => row.payment);
+  const refunds = groupBy(countedRefunds(books), (row) => row.payment);
   for (const payment of books.payments) {
     const events = byKey.get(payment.id);
     const itsRefunds = refunds.get(payment.id) ?? [];

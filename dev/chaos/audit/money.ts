@@ -7,6 +7,12 @@ const paidStatuses = new Set(['confirmed', 'shipped', 'delivered']);
 export const refundsOfIntent = (payment: PaymentRow, refunds: readonly RefundRow[]): RefundRow[] =>
   refunds.filter(({ intent }) => intent === payment.intent);
 
+/** The money of an intent that was changed at Stripe counts for nothing, and so do refunds of it. It was reported. */
+export function countedRefunds(books: Books): RefundRow[] {
+  const changed = new Set(books.knownIntents.filter(({ fault }) => fault !== null).map(({ id }) => id));
+  return books.refunds.filter(({ intent }) => intent === null || !changed.has(intent));
+}
+
 const amounts: Check = {
   name: 'Stripe and the database agree on all money',
   run(books, report) {
@@ -105,7 +111,7 @@ const refunds: Check = {
     // A refund that was made in the dashboard has no refund id of ours. Our row has Stripe's id.
     const byStripe = new Map(books.refunds.map((row) => [row.stripe, row.id]));
     const atStripe = groupBy(books.stripeRefunds, (row) => row.refundId ?? byStripe.get(row.id) ?? row.id);
-    const byPayment = groupBy(books.refunds, (row) => row.payment);
+    const byPayment = groupBy(countedRefunds(books), (row) => row.payment);
     for (const refund of books.refunds) {
       const made = (atStripe.get(refund.id) ?? []).filter(
         (row) => row.status !== 'failed' && row.status !== 'canceled',
