@@ -15,17 +15,10 @@ import {
 } from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
-import {
-  type CampaignRow,
-  campaignById,
-  campaignPage,
-  type ParticipantRow,
-  participantPage,
-} from '../db/group-commerce/queries.ts';
+import { type CampaignRow, campaignById, campaignPage, type ParticipantRow } from '../db/group-commerce/queries.ts';
 import { holdWithinSeconds } from './card-holds.ts';
 import { taxLine } from './orders/order.ts';
 import { type ErrorResult, toApiError } from './refusals.ts';
-import { readAsShopper } from './shoppers.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
 
@@ -165,7 +158,7 @@ const toAmounts = ({ amounts, price, currency }: ParticipantRow) => ({
   currency: currency as string,
 });
 
-const toParticipant = (row: ParticipantRow): Participant => ({
+export const toParticipant = (row: ParticipantRow): Participant => ({
   id: row.id,
   campaignId: row.campaignId,
   userId: row.userId,
@@ -218,30 +211,6 @@ export async function listCampaigns(
     campaignPage(db, status, before, limit),
   );
   return rows.map((row) => toCampaign(row.campaign));
-}
-
-/**
- * The places of a campaign, newest first, including released ones. A session lists those of its customer.
- * @throws ApiError not_found
- */
-export async function listParticipants(
-  context: Context,
-  campaignId: string,
-  before: string | undefined,
-  limit: number,
-) {
-  if (context.call.shopper) {
-    const own = await readAsShopper<ParticipantRow[]>(context, 'group_commerce.show_places', {
-      ...{ campaignId, before, limit },
-    });
-    return own.map(toParticipant);
-  }
-  // Publishable keys may read campaigns but must not see who has joined: hence the write scope.
-  const { rows } = await context.db.read(context.call, 'campaigns:write', (db) =>
-    participantPage(db, campaignId, before, limit),
-  );
-  if (rows.length === 0) throw new ApiError('not_found');
-  return rows.flatMap((row) => (row.participant ? [toParticipant(row.participant)] : []));
 }
 
 /** Without a session, which names the user. @throws ApiError validation_failed if the request does not name one */

@@ -11,12 +11,12 @@ import {
   leaveCampaign,
   leaving,
   listCampaigns,
-  listParticipants,
   newCampaign,
   participant,
   readCampaign,
 } from '../domain/group-commerce.ts';
 import { liveToken, makeLiveToken, watchCampaign } from '../domain/live.ts';
+import { listParticipants } from '../domain/participants.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { showResource } from '../http/etag.ts';

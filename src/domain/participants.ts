@@ -1,0 +1,29 @@
+import { ApiError } from '../base/errors.ts';
+import type { Context } from '../context.ts';
+import { type ParticipantRow, participantPage } from '../db/group-commerce/queries.ts';
+import { toParticipant } from './group-commerce.ts';
+import { readAsShopper } from './shoppers.ts';
+
+/**
+ * The places of a campaign, newest first, including released ones. A session lists those of its customer.
+ * @throws ApiError not_found
+ */
+export async function listParticipants(
+  context: Context,
+  campaignId: string,
+  before: string | undefined,
+  limit: number,
+) {
+  if (context.call.shopper) {
+    const own = await readAsShopper<ParticipantRow[]>(context, 'group_commerce.show_places', {
+      ...{ campaignId, before, limit },
+    });
+    return own.map(toParticipant);
+  }
+  // Publishable keys may read campaigns but must not see who has joined: hence the write scope.
+  const { rows } = await context.db.read(context.call, 'campaigns:write', (db) =>
+    participantPage(db, campaignId, before, limit),
+  );
+  if (rows.length === 0) throw new ApiError('not_found');
+  return rows.flatMap((row) => (row.participant ? [toParticipant(row.participant)] : []));
+}
