@@ -99,3 +99,29 @@ test.each([
   await expect(read(await oidc.issue({ sub: 'ada' }), `http://127.0.0.1:${port}`)).rejects.toThrow(ProviderUnavailable);
   await new Promise((resolve) => server.close(resolve));
 });
+
+test.each(['/.well-known/openid-configuration', '/jwks'])(
+  'a provider whose %s fails is asked at most once in 3 s, however many tokens come',
+  async (failing) => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    let requests = 0;
+    const server = createServer((request, response) => {
+      const { port } = server.address() as AddressInfo;
+      const base = `http://127.0.0.1:${port}`;
+      if (request.url !== failing)
+        return response.writeHead(200).end(JSON.stringify({ issuer: base, jwks_uri: `${base}/jwks` }));
+      requests++;
+      return response.writeHead(500).end();
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const token = await (await start()).issue({ sub: 'ada' });
+    const fail = () => expect(read(token, `http://127.0.0.1:${port}`)).rejects.toThrow('status 500');
+    for (let n = 0; n < 5; n++) await fail();
+    expect(requests).toBe(1);
+    vi.setSystemTime(Date.now() + 3_100);
+    await fail();
+    expect(requests).toBe(2);
+    await new Promise((resolve) => server.close(resolve));
+  },
+);
