@@ -18,7 +18,7 @@ async function auditOf(...edits: (Edit | string)[]): Promise<(check: string) => 
   const { findings } = await runChaos(
     {
       seed: 11,
-      loadMs: 20_000,
+      loadMs: 30_000,
       people: 14,
       settleMs: 4_000,
       finalRetryMs: 2_000,
