@@ -152,10 +152,7 @@ alter table orders.orders
   add column refunded_quantities integer[],
   add column fulfilled_quantities integer[],
   add column restocked_quantities integer[],
-  add column shipping_refunded numeric(10,2),
-  add constraint orders_totals_agree check (subtotal is null or total = subtotal - discount_total + shipping_total
-    + case when tax_included then 0 else tax_total end),
-  add constraint orders_amounts_complete check ((subtotal is null) = (lines is null));
+  add column shipping_refunded numeric(10,2);
 create index idx_orders_cart_id on orders.orders (cart_id) where cart_id is not null;
 
 alter table orders.customers

@@ -17,9 +17,6 @@ create index idx_label_requests_order on shipping.label_requests (order_id, tena
 alter table shipping.shipments add column quantities integer[];
 drop index shipping.shipments_one_live_an_order;
 
-alter table orders.orders
-  add constraint orders_fulfilled_not_negative check (0 <= all (fulfilled_quantities));
-
 alter table platform.tenants add column automatic_labels boolean not null default true;
 grant update (automatic_labels) on platform.tenants to fusion_platform;
 grant select (automatic_labels) on platform.tenants to fusion_orders, fusion_shipping;

@@ -144,8 +144,7 @@ begin
 end
 $$;
 
--- Whether what was refunded, restocked and returned of an order is within what it has (orders_refunds_within). One
--- constraint for all of it, because each one costs every write of an order.
+-- Whether what was refunded, restocked and returned of an order is within what it has (orders_amounts_agree).
 create or replace function orders.refunds_within(items jsonb, lines jsonb, refunded integer[], amounts numeric[],
   restocked integer[], returned integer[], shipping_refunded numeric, shipping_paid numeric) returns boolean
 language plpgsql immutable as $$
@@ -155,18 +154,6 @@ begin
     and (restocked is null or orders.counts_within(restocked, refunded))
     and (returned is null or orders.counts_within(returned, refunded))
     and (shipping_refunded between 0 and shipping_paid) is not false;
-end
-$$;
-
-do $$
-begin
-  if not exists (select from pg_constraint c where c.conname = 'orders_refunds_within') then
-    alter table orders.orders add constraint orders_refunds_within check (num_nonnulls(refunded_quantities,
-      refunded_amounts, restocked_quantities, returned_quantities, shipping_refunded) = 0
-      or orders.refunds_within(items, lines, refunded_quantities, refunded_amounts, restocked_quantities,
-        returned_quantities, shipping_refunded,
-        shipping_total + case when tax_included then 0 else shipping_tax end));
-  end if;
 end
 $$;
 

@@ -267,7 +267,7 @@ language sql immutable as $$
       platform.charge_fault((amounts->>'total')::numeric, currency) end
 $$;
 
--- Whether the frozen amounts of an order's lines are complete and add up to those of the order (orders_lines_agree). The
+-- Whether the frozen amounts of an order's lines are complete and add up to those of the order (orders_amounts_agree). The
 -- functions of CHECK constraints are in PL/pgSQL, because each write prepares its constraints again, and would parse the
 -- text of a SQL function to inline it.
 create or replace function orders.lines_agree(lines jsonb, subtotal numeric, discount numeric, tax numeric,
@@ -280,15 +280,6 @@ begin
         and l.total = l.subtotal - l.discount + case when tax_included then 0 else l.tax end, false)), false)
     and coalesce((select sum((t->>'amount')::numeric) from jsonb_array_elements(tax_lines) t), 0) = lines_agree.tax
   from jsonb_to_recordset(lines) l(subtotal numeric, discount numeric, tax numeric, total numeric));
-end
-$$;
-
-do $$
-begin
-  if not exists (select from pg_constraint c where c.conname = 'orders_lines_agree') then
-    alter table orders.orders add constraint orders_lines_agree check (lines is null or orders.lines_agree(lines,
-      subtotal, discount_total, tax_total, shipping_tax, tax_included, tax_lines));
-  end if;
 end
 $$;
 
