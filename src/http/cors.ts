@@ -16,20 +16,17 @@ export const isForPages = ({ scope, shoppers }: Pick<Operation, 'scope' | 'shopp
   scope !== undefined && (pageScopes.includes(scope) || shoppers !== undefined);
 
 /**
- * The response to a preflight request. A preflight has no key, so the key's origins are checked in the request itself.
+ * The headers that answer a preflight request. A preflight has no key, so the key's origins are checked in the request
+ * itself.
  */
-export const preflightResponse = (): Response =>
-  new Response(null, {
-    status: 204,
-    headers: {
-      'Access-Control-Allow-Origin': '*',
-      'Access-Control-Allow-Methods': 'GET, HEAD, POST, PUT, PATCH, DELETE',
-      'Access-Control-Allow-Headers':
-        'Authorization, Cache-Control, Cart-Token, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, ' +
-        'X-Request-Id, traceparent, tracestate',
-      'Access-Control-Max-Age': '7200',
-    },
-  });
+export const preflightHeaders = {
+  'Access-Control-Allow-Origin': '*',
+  'Access-Control-Allow-Methods': 'GET, HEAD, POST, PUT, PATCH, DELETE',
+  'Access-Control-Allow-Headers':
+    'Authorization, Cache-Control, Cart-Token, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, ' +
+    'X-Request-Id, traceparent, tracestate',
+  'Access-Control-Max-Age': '7200',
+};
 
 const exposedHeaders =
   'ETag, Idempotent-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, Server-Timing, X-Request-Id';

@@ -1,7 +1,7 @@
 import type { Context as HonoContext, MiddlewareHandler } from 'hono';
 import { ApiError } from '../base/errors.ts';
 import type { AppEnv } from './app-env.ts';
-import { isForPages, preflightResponse } from './cors.ts';
+import { isForPages, preflightHeaders } from './cors.ts';
 import type { Route } from './declaration.ts';
 import { problemDetails } from './problem-details.ts';
 
@@ -28,14 +28,15 @@ function allowHeader(found: Route[]): string {
   return [...methods.add('OPTIONS')].sort().join(', ');
 }
 
-/** Responds to OPTIONS: to a page's preflight where pages may call, otherwise with the path's allowed methods. */
+/** Responds to OPTIONS with the path's allowed methods, and to a page's preflight where pages may call. */
 export const respondToOptions =
   (find: FindOperations): MiddlewareHandler<AppEnv> =>
   async (c, next) => {
     if (c.req.method !== 'OPTIONS') return next();
     const found = find(new URL(c.req.url).pathname);
-    if (found.some(isForPages)) return preflightResponse();
-    return found.length > 0 ? c.body(null, 204, { Allow: allowHeader(found) }) : next();
+    if (found.length === 0) return next();
+    const cors = found.some(isForPages) ? preflightHeaders : {};
+    return c.body(null, 204, { Allow: allowHeader(found), ...cors });
   };
 
 /** The error for a request that no operation handles: a wrong method, a slash at the end, or an unknown path. */

@@ -59,7 +59,7 @@ describe('without waiting for its body, a request is rejected', () => {
     const before = store.bridge.calls;
     const write = await store.send('POST', '/v1/orders', oneLine('X'), { key });
     expect([write.status, write.body.detail]).toEqual([403, 'Publishable keys change carts only: use a secret key.']);
-    const read = await store.send('GET', '/v1/orders', undefined, { key });
+    const read = await store.send('GET', '/v1/inventory', undefined, { key });
     expect([read.status, read.body.detail]).toMatchObject([
       403,
       expect.stringMatching(/catalog, campaigns and carts only/),
