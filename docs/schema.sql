@@ -6658,12 +6658,10 @@ begin
   if needs_shipping and address is not null and amounts->'shippingOptions' = '[]' then
     messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
       '/shippingAddress', format('There is no shipping option for this country, %s and this weight.', cart.currency));
-  end if;
-  if needs_shipping and cart.shipping_option_id is null then
+  elsif needs_shipping and cart.shipping_option_id is null then
     messages := messages || orders.cart_message('error', 'requires_buyer_input', 'missing', '/shippingOptionId',
       'The shipping option is missing.');
-  elsif needs_shipping and address is not null and amounts->'shippingOption' = 'null'
-    and amounts->'shippingOptions' <> '[]' then
+  elsif needs_shipping and address is not null and amounts->'shippingOption' = 'null' then
     messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
       '/shippingOptionId', 'This shipping option is not offered for this address, currency and weight.');
   end if;
@@ -9974,7 +9972,10 @@ declare
   status constant varchar := orders.cart_status(cart, order_status);
 begin
   if status <> 'open' then
-    perform platform.fail('cart_not_open', jsonb_build_object('reason', format('The cart is %s.', status),
+    perform platform.fail('cart_not_open', jsonb_build_object(
+      'reason', concat(format('The cart is %s.', status), case status
+        when 'ordered' then ' `POST …/reopen` cancels its unpaid order and opens it again.'
+        else ' Create another one.' end),
       'members', jsonb_strip_nulls(jsonb_build_object('orderId', cart.order_id))));
   end if;
 end
@@ -10660,7 +10661,7 @@ CREATE OR REPLACE FUNCTION orders.tax_rate_conflict(r orders.tax_rates)
 AS $function$
   select jsonb_build_object('error', 'conflict', 'detail', format('There is a tax rate for %s and %s already. Change that one.',
     coalesce(r.country || '-' || r.region, r.country),
-    coalesce(format('the category "%s"', r.category), 'products without a rate for their category')))
+    coalesce('the category "' || r.category || '"', 'products without a rate for their category')))
 $function$;
 alter function orders.tax_rate_conflict(orders.tax_rates) owner to fusion_orders;
 revoke all on function orders.tax_rate_conflict(orders.tax_rates) from public;
@@ -12368,7 +12369,7 @@ begin
   if payment.payment_id is null then
     return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable', 'detail',
       case when order_row.total = 0 then 'There is nothing to pay.'
-        else concat_ws(': ', format('The order is %s', order_row.status), payments.why_ended(order_row)) || '.' end));
+        else concat_ws(': ', format('The order is %s', order_row.status), nullif(payments.why_ended(order_row), 'order_cancelled')) || '.' end));
   end if;
   return payments.finish_open_payment(call, payment);
 end

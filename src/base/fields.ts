@@ -137,7 +137,7 @@ export const instant = z
 
 export const country = z
   .string()
-  .refine((code) => countries.has(code), { error: 'must be a country code of ISO 3166-1, such as GB' })
+  .refine((code) => countries.has(code), { error: 'must be a country code of ISO 3166-1 in upper case, such as GB' })
   .meta({ description: 'ISO 3166-1 alpha-2, or XK for Kosovo', examples: ['GB'] });
 
 export const address = z

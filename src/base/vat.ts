@@ -224,7 +224,7 @@ export function vatNumberFault(number: string): string | undefined {
   if (!rule)
     return 'must begin with the code of a member state of the European Union, or XI for Northern Ireland, such as DE136695976';
   const rest = number.slice(2);
-  if (!rule.form.test(rest)) return `is not as a number of ${number.slice(0, 2)} is written, such as ${rule.example}`;
+  if (!rule.form.test(rest)) return `must be written as a number of ${number.slice(0, 2)}, such as ${rule.example}`;
   if (!rule.check(rest)) return 'has a wrong check digit: look for a mistyped or missing character';
   return undefined;
 }

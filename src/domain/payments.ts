@@ -64,7 +64,7 @@ export const refund = z
 export const newPayment = z.strictObject({ orderId: id });
 
 export const newRefund = z.strictObject({
-  amount: money.optional().meta({ description: 'Default: the whole remaining amount' }),
+  amount: money.gt(0).optional().meta({ description: 'Default: the whole remaining amount' }),
   reason: text(255).optional(),
   restock: z.boolean().optional().meta({
     description:

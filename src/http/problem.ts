@@ -16,7 +16,12 @@ const wording: Record<Code, { title: string; detail: string }> = {
     detail: 'Send `Authorization: Bearer <key>` with a valid key. This key is missing, unknown, revoked or expired.',
   },
   forbidden: { title: 'Forbidden', detail: 'This key does not have the scope that this operation needs.' },
-  not_found: { title: 'Not found', detail: 'There is no such path or resource, or it belongs to another tenant.' },
+  not_found: {
+    title: 'Not found',
+    detail:
+      'There is no such path or resource, or it belongs to another tenant or shopper. Check the id, the key and, for ' +
+      'carts and their orders, the `Cart-Token`.',
+  },
   method_not_allowed: {
     title: 'Method not allowed',
     detail: 'This path has no operation with this method. `Allow` lists the methods that it has.',

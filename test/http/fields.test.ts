@@ -161,7 +161,7 @@ test('a country is one of ISO 3166-1 or Kosovo, and each has a name that a label
   const home = { name: 'A', line1: 'l', city: 'c' };
   for (const country of ['ZZ', 'UK', 'CS', 'AA', 'EU', 'SU', 'YU', 'AN', 'gb', 'GBR', 'G', '', '826', 'constructor']) {
     expect(messagesOf(address, { ...home, country })).toEqual([
-      'country must be a country code of ISO 3166-1, such as GB',
+      'country must be a country code of ISO 3166-1 in upper case, such as GB',
     ]);
   }
   expect(read(address, { ...home, country: 'GB' })).toEqual({ ...home, country: 'GB' });

@@ -215,7 +215,8 @@ describe('a path', () => {
     expect(outcome(reply)).toEqual([404, 'not_found']);
     expect(reply.body.detail).toBe('There is nothing at this path. Remove the slash at its end.');
     expect((await get('/v1/nothing/')).body.detail).toBe(
-      'There is no such path or resource, or it belongs to another tenant.',
+      'There is no such path or resource, or it belongs to another tenant or shopper. Check the id, the key and, for ' +
+        'carts and their orders, the `Cart-Token`.',
     );
   });
 

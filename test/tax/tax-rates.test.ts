@@ -54,7 +54,7 @@ describe('a tax rate', () => {
   });
 
   test.each([
-    ['a country', { country: 'FR' }, 'There is a tax rate for FR'],
+    ['a country', { country: 'FR' }, 'a tax rate for FR and products without a rate for their category'],
     ['a region', { country: 'US', region: 'CA' }, 'There is a tax rate for US-CA'],
     ['a category', { country: 'FR', category: 'books' }, 'the category "books"'],
     ['a category of a region', { country: 'US', region: 'US-NY', category: 'books' }, 'US-NY and the category "books"'],

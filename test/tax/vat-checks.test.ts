@@ -69,7 +69,7 @@ describe('the VAT number of a customer', () => {
   });
 
   test.each([
-    ['of a wrong form', 'DE12345', 'is not as a number of DE is written, such as DE136695976'],
+    ['of a wrong form', 'DE12345', 'must be written as a number of DE, such as DE136695976'],
     ['with a wrong check digit', 'DE136695977', 'has a wrong check digit: look for a mistyped or missing character'],
     ['of no member state', 'CHE123456788', expect.stringContaining('must begin with the code of a member state')],
     ['that is no text', 136695976, expect.any(String)],

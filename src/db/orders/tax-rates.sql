@@ -13,7 +13,7 @@ create or replace function orders.tax_rate_conflict(r orders.tax_rates) returns 
 language sql stable as $$
   select jsonb_build_object('error', 'conflict', 'detail', format('There is a tax rate for %s and %s already. Change that one.',
     coalesce(r.country || '-' || r.region, r.country),
-    coalesce(format('the category "%s"', r.category), 'products without a rate for their category')))
+    coalesce('the category "' || r.category || '"', 'products without a rate for their category')))
 $$;
 
 -- The error of a region that is not one of the rate's country; null if there is none.

@@ -131,7 +131,7 @@ begin
   if payment.payment_id is null then
     return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable', 'detail',
       case when order_row.total = 0 then 'There is nothing to pay.'
-        else concat_ws(': ', format('The order is %s', order_row.status), payments.why_ended(order_row)) || '.' end));
+        else concat_ws(': ', format('The order is %s', order_row.status), nullif(payments.why_ended(order_row), 'order_cancelled')) || '.' end));
   end if;
   return payments.finish_open_payment(call, payment);
 end

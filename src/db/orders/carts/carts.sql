@@ -56,7 +56,10 @@ declare
   status constant varchar := orders.cart_status(cart, order_status);
 begin
   if status <> 'open' then
-    perform platform.fail('cart_not_open', jsonb_build_object('reason', format('The cart is %s.', status),
+    perform platform.fail('cart_not_open', jsonb_build_object(
+      'reason', concat(format('The cart is %s.', status), case status
+        when 'ordered' then ' `POST …/reopen` cancels its unpaid order and opens it again.'
+        else ' Create another one.' end),
       'members', jsonb_strip_nulls(jsonb_build_object('orderId', cart.order_id))));
   end if;
 end

@@ -115,12 +115,10 @@ begin
   if needs_shipping and address is not null and amounts->'shippingOptions' = '[]' then
     messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
       '/shippingAddress', format('There is no shipping option for this country, %s and this weight.', cart.currency));
-  end if;
-  if needs_shipping and cart.shipping_option_id is null then
+  elsif needs_shipping and cart.shipping_option_id is null then
     messages := messages || orders.cart_message('error', 'requires_buyer_input', 'missing', '/shippingOptionId',
       'The shipping option is missing.');
-  elsif needs_shipping and address is not null and amounts->'shippingOption' = 'null'
-    and amounts->'shippingOptions' <> '[]' then
+  elsif needs_shipping and address is not null and amounts->'shippingOption' = 'null' then
     messages := messages || orders.cart_message('error', 'requires_buyer_input', 'shipping_option_not_offered',
       '/shippingOptionId', 'This shipping option is not offered for this address, currency and weight.');
   end if;
