@@ -20,7 +20,7 @@ export { codesOf } from './codes.ts';
 const description = `A multi-tenant commerce API: catalog, inventory, orders, payments, shipping and group buying, with an event for each change.
 
 ## Authentication
-\`Authorization: Bearer <key>\`. A key belongs to one tenant and reads and writes only that tenant's data. Secret keys (\`sk_…\`) may do everything that their scopes allow. Publishable keys (\`pk_…\`) read the catalog and campaigns. A request for a resource of another tenant returns \`404\`.
+\`Authorization: Bearer <key>\`. A key belongs to one tenant and reads and writes only that tenant's data. Secret keys (\`sk_…\`) may do everything that their scopes allow. Publishable keys (\`pk_…\`) read the catalog and campaigns, create carts, and use a cart and its order together with its \`Cart-Token\`. A customer session (\`cs_…\`) does what a publishable key does, for the carts and orders of its customer. A request for a resource of another tenant or shopper returns \`404\`.
 
 ## Conventions
 - JSON in and out. Times are ISO 8601 UTC. Ids are UUIDv7, so they sort by time.
@@ -39,7 +39,7 @@ const description = `A multi-tenant commerce API: catalog, inventory, orders, pa
 - Single resources have an \`ETag\`. A read with \`If-None-Match\` returns \`304\` if nothing has changed. A write with \`If-Match\` is rejected with \`412\` if something has changed.
 
 ## Browser use
-- A publishable key may be used in a buyer's browser, on pages of its origins (on any page, if it has none). It reads the catalog and campaigns, including \`/live\`. A page cannot read responses to a secret key.
+- A publishable key may be used in a buyer's browser, on pages of its origins (on any page, if it has none). It reads the catalog and campaigns, including \`/live\`, and buys with a cart and its \`Cart-Token\`. A page cannot read responses to a secret key.
 - \`EventSource\` cannot send a key. Get a token from \`POST /v1/campaigns/{id}/live-token\`, or use \`fetch\`.
 
 ## Limits
@@ -68,6 +68,11 @@ const parameters = {
     'A new key for each new operation. It is kept for 24 hours.',
     text(255),
     true,
+  ),
+  cartToken: header(
+    'Cart-Token',
+    'From `POST /v1/carts`. Needed with a publishable key; ignored with a secret key.',
+    text(255),
   ),
   ifMatch: header(
     'If-Match',
@@ -158,9 +163,14 @@ function fieldParameters(schema: z.ZodType | undefined, where: 'path' | 'query',
   }));
 }
 
+/** A cart that is made, and a log-in, have no `Cart-Token` yet. */
+const takesCartToken = ({ shoppers, id }: Route): boolean =>
+  shoppers?.includes('publishable') === true && !['createCart', 'createCustomerSession'].includes(id);
+
 function parametersOf(route: Route, traits: Traits, schemas: Schemas): object[] {
   const names: (keyof typeof parameters)[] = [];
   if (route.idempotency) names.push(route.idempotency === 'required' ? 'idempotencyKeyRequired' : 'idempotencyKey');
+  if (takesCartToken(route)) names.push('cartToken');
   if (route.ifMatch) names.push('ifMatch');
   if (traits.isSingleRead) names.push('ifNoneMatch');
   if (traits.canBeAsync) names.push('prefer');
@@ -273,7 +283,11 @@ export function openApiDocument(routes: Route[]): object {
       headers: responseHeaders,
       examples: problemExamples(),
       securitySchemes: {
-        bearer: { type: 'http', scheme: 'bearer', description: 'A key of a tenant, `sk_…` or `pk_…`.' },
+        bearer: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'A key of a tenant, `sk_…` or `pk_…`, or a session, `cs_…`.',
+        },
         liveToken: {
           type: 'apiKey',
           in: 'query',
