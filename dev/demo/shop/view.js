@@ -28,7 +28,7 @@ export function showMessages(messages) {
       byId('alert').append(` ${pointer}: ${detail}`);
       continue;
     }
-    place.append(`${detail} `);
+    place.append(type === 'info' ? element('span', { className: 'info' }, detail) : detail, ' ');
     place.id = `problem-of-${place.dataset.for}`;
     for (const field of document.getElementsByName(place.dataset.for)) {
       field.setAttribute('aria-describedby', place.id);
