@@ -56,7 +56,9 @@ const orderLine = z
 export const order = z
   .object({
     id,
-    customerId: z.string(),
+    customerId: z.string().meta({
+      description: 'The buyer: the id of a customer, or an id of your own. The id of the cart, if it has no customer',
+    }),
     items: z.array(orderLine),
     total: money,
     currency: z.string(),
