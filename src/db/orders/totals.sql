@@ -259,7 +259,7 @@ $$;
 -- Why an order cannot have these amounts, as a sentence; null if it can. Discounts can make a total small whose subtotal
 -- fits into no column.
 create or replace function orders.amounts_fault(amounts jsonb, currency varchar) returns text
-language sql immutable as $$
+language sql stable as $$
   select case
     when (amounts->>'subtotal')::numeric >= 100000000 then
       format('The subtotal of %s %s is too much: it must be below 100000000.', amounts->>'subtotal', currency)
