@@ -122,4 +122,5 @@ drop function if exists platform.enter(jsonb, text, text);
 drop function if exists orders.price_order(jsonb);
 drop function if exists orders.count_uses(varchar);
 drop function if exists orders.region_of(jsonb);
+drop function if exists orders.has_terms(varchar); -- price_items
 drop function if exists orders.first_units_worth(numeric, integer, integer, numeric);

@@ -148,14 +148,6 @@ language sql stable as $$
       from wanted w left join found f on f.key = w.key where f.key is null or f.fault is not null), '[]'))
 $$;
 
--- Whether a tenant's orders may have more than the prices of their lines. Part of the statement that prices an order.
-create or replace function orders.has_terms(tenant varchar) returns boolean
-language sql stable as $$
-  select exists (select from orders.tax_rates t where t.tenant_id = has_terms.tenant)
-    or exists (select from orders.discounts d
-      where d.tenant_id = has_terms.tenant and d.code is null and d.deleted_at is null)
-$$;
-
 -- The totals of lines with the tenant's taxes, shipping options and discounts. `lines`: [{sku, quantity, price}]; one
 -- whose price is null is left out, and an id is the position among the others. `terms`: {currency, customerId?, email?,
 -- shippingAddress?, billingAddress?, shippingOptionId?, discountCodes?, noDiscounts?, shippingOptional?, taxQuote?};
