@@ -116,9 +116,8 @@ drop function if exists shipping.open_request(orders.orders, jsonb, varchar);
 drop function if exists shipping.record_these(text[], jsonb);
 drop function if exists shipping.remind_these(text[], jsonb);
 drop function if exists shipping.with_name(jsonb, varchar);
--- They have one more argument.
-drop function if exists platform.identify(jsonb, text);
-drop function if exists platform.enter(jsonb, text, text);
+drop function if exists platform.identify(jsonb, text); -- it has one more argument
+drop function if exists platform.enter(jsonb, text, text); -- it has one more argument
 drop function if exists orders.price_order(jsonb);
 drop function if exists orders.count_uses(varchar);
 drop function if exists orders.region_of(jsonb);

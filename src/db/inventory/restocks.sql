@@ -33,7 +33,7 @@ $$;
 
 -- Puts units of a paid order back into stock, for a refund of some of its lines or a return, and returns their SKUs.
 -- `of_skus`: each once. reservations_restocked_within keeps a unit from going back twice. Does nothing if the order has
--- ended: then what should go back is back. Locks the reservation, then stock by SKU. The caller has locked the order.
+-- ended: then its units are back already. Locks the reservation, then stock by SKU. The caller has locked the order.
 -- For orders.
 create or replace function inventory.restock_units(order_id varchar, of_skus text[], units integer[]) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -49,7 +49,7 @@ begin
 end
 $$;
 
--- Takes units that restock_units has put back out of the stock again, all or nothing: false if they are not there. Does
+-- Takes units that restock_units has put back out of the stock again, all or nothing: false if too few are in stock. Does
 -- nothing and returns true if the order has ended. Locks the reservation, then stock by SKU. The caller has locked the
 -- order. For orders.
 create or replace function inventory.take_restocked(order_id varchar, of_skus text[], units integer[]) returns boolean
@@ -75,8 +75,8 @@ begin
 end
 $$;
 
--- Puts the committed units of an order back into stock that are not there yet, and returns the SKUs of all that are there
--- then. `kept_units` of `kept_skus` (each once) stay out: they were refunded without going back. Locks the reservation,
+-- Puts the remaining committed units of an order back into stock. Returns the SKUs of all units that have gone back.
+-- `kept_units` of `kept_skus` (each once) stay out: they were refunded without going back. Locks the reservation,
 -- then stock by SKU. For orders. Emits inventory.released.
 create or replace function inventory.restock_rest(order_id varchar, reason text, kept_skus text[] default '{}',
   kept_units integer[] default '{}') returns text[]
@@ -101,8 +101,8 @@ begin
 end
 $$;
 
--- Commits the units of an order again that restock_rest has put back, all or nothing: false if they are not there.
--- `back_units` of `back_skus` (each once) stay in stock: they went back for a refund of their own. Locks the reservation,
+-- Commits the units that restock_rest has put back again, all or nothing: false if too few are in stock. `back_units` of
+-- `back_skus` (each once) stay in stock: another refund has put them back. Locks the reservation,
 -- then stock by SKU. The caller has locked the order. For orders. Emits inventory.reserved.
 create or replace function inventory.recommit(order_id varchar, back_skus text[], back_units integer[]) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

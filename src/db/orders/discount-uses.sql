@@ -1,11 +1,11 @@
 -- requires: platform/access.sql, orders/terms.sql
 -- Uses of discounts. Only a discount with a limit has counters: one row for `usageLimit`, and one a customer for
 -- `perCustomerLimit`. An order's uses count from placing until it fails or is cancelled. A counter is always the number
--- of its rows in discount_uses that are taken. Lock order: the order, then its discounts, their counters, those of
--- customers, each by id, then stock. The lock on a discount only says that its limits do not begin or end meanwhile
--- (orders.change_limits): orders share it.
+-- of its rows in discount_uses that are taken. Lock order: the order, then its discounts, their counters, the customers'
+-- counters, each by id, then stock. Orders share the lock on a discount: it only keeps limits from being added or removed
+-- meanwhile (orders.change_limits).
 
--- Locks what these orders' uses count, before any of it changes. A function that works on several orders calls this
+-- Locks the counters of these orders' uses before any of them changes. A function that works on several orders calls this
 -- before it locks the stock of the first one. No hash or merge joins, so that each counter is looked up.
 create or replace function orders.lock_uses(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -29,8 +29,8 @@ begin
 end
 $$;
 
--- Counts the uses that an order's rows in discount_uses record. Returns the first that is gone, {discount, fault}, or
--- null. The caller then undoes the others. The conditions on `used` decide under the counters' locks.
+-- Counts the uses that an order's rows in discount_uses record. If a limit is reached, returns {discount, fault}, and the
+-- caller undoes the others; otherwise null. The conditions on `used` decide under the counters' locks.
 create or replace function orders.count_taken_uses(order_id varchar) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -76,7 +76,7 @@ begin
     select d.id, d.tenant_id from orders.discounts d
     where d.id = any(array(select e->>'id' from jsonb_array_elements(discounts) e where (e->>'amount')::numeric > 0))
       and (d.usage_limit is not null or d.per_customer_limit is not null)
-    order by d.id for key share -- its limits do not begin or end meanwhile
+    order by d.id for key share -- no limit is added or removed meanwhile
   )
   insert into orders.discount_uses (order_id, discount_id, tenant_id, customer_key, is_taken)
   select take_uses.order_id, c.id, c.tenant_id, take_uses.customer_key, true from counted c;
@@ -96,8 +96,8 @@ begin
 end
 $$;
 
--- Takes the uses of an order again whose money arrived after it had failed, also those of a discount that was deleted
--- since. Returns false, and takes none, if one of them is gone.
+-- Takes the uses of an order again if its money arrived after it had failed, also the uses of a discount that was deleted
+-- in the meantime. Returns false, and takes none, if one of them is gone.
 create or replace function orders.retake_uses(order_id varchar) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -118,7 +118,7 @@ begin
 end
 $$;
 
--- Gives the uses of ended orders back, those of all of them in one order of locks. The caller has locked the orders.
+-- Gives back the uses of ended orders. Locks the counters of all of them together. The caller has locked the orders.
 create or replace function orders.return_uses(order_ids text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$

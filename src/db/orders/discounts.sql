@@ -12,7 +12,7 @@ language sql stable as $$
     'updatedAt', platform.iso(d.updated_at))
 $$;
 
--- The row with the fields of a request in place of its own. Null removes; fields that are not named stay.
+-- The row with the fields of a request. Null clears a field; fields that the request does not name stay.
 create or replace function orders.with_discount_fields(d orders.discounts, change jsonb) returns orders.discounts
 language sql stable as $$
   select jsonb_populate_record(d, coalesce(jsonb_object_agg(f.column_name, change->f.name), '{}'))
@@ -75,9 +75,9 @@ begin
 end
 $$;
 
--- Begins or ends counting where a limit is new or gone: a new counter starts from the uses that are recorded as taken.
--- Every function that changes a use locks its discount `for key share` first. So this waits for those that run, and the
--- next statement sees their uses. A limit that only changes its number needs no lock.
+-- Starts or stops counting when a limit was added or removed. A new counter starts from the uses that are recorded as
+-- taken. Every function that changes a use locks its discount `for key share` first. So this waits for them, and the next
+-- statement sees their uses. If only the number of a limit changes, no lock is needed.
 create or replace function orders.change_limits(before orders.discounts, after orders.discounts) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin
@@ -96,7 +96,7 @@ begin
   if after.per_customer_limit is null then
     delete from orders.discount_customers c where c.discount_id = after.id;
   elsif before.per_customer_limit is null then
-    -- Also a row for a customer whose uses have all come back. Late money then finds a row that it can lock.
+    -- Customers whose uses have all been given back get a row too, so that late money finds a row to lock.
     insert into orders.discount_customers (discount_id, customer_key, tenant_id, used)
     select after.id, u.customer_key, after.tenant_id, count(*) filter (where u.is_taken)
     from orders.discount_uses u where u.discount_id = after.id group by u.customer_key;

@@ -3,7 +3,7 @@
 
 -- Erases a customer: the customer itself and its sessions, and the e-mail, names, addresses and metadata in its orders,
 -- carts, places and labels, and in the answers that are stored for idempotency keys. Ids, amounts and events stay. The
--- customer's orders are those of its id and of its carts. `input`: {id}. Raises not_found; conflict while an order is
+-- customer's orders have its id or belong to its carts. `input`: {id}. Raises not_found; conflict while an order is
 -- not finished or a place in a campaign is open. Locks the customer, its carts, places and orders by id. Emits
 -- customer.erased.
 create or replace function orders.erase_customer(call jsonb, input jsonb) returns jsonb
@@ -56,8 +56,8 @@ begin
 end
 $$;
 
--- Replaces the hash of a customer in the counters of discounts by a random one: they go on to count, and the e-mail
--- cannot be guessed from them.
+-- Replaces the hash of a customer in the counters of discounts with a random one: the uses still count, and the e-mail
+-- cannot be guessed from the hash.
 create or replace function orders.forget_customer_key(old_key varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,4 +1,4 @@
--- requires: platform/access.sql, shipping/shipments.sql
+-- requires: platform/access.sql, shipping/shipments.sql, orders/refund-amounts.sql
 -- The units of an order that go into parcels. orders.fulfilled_quantities counts those in parcels that are requested or
 -- made and not cancelled. Units are given to parcels only here, and only under the order's lock.
 
@@ -8,8 +8,8 @@ language sql immutable as $$
   select array(select coalesce(x, 0) + coalesce(y, 0) from unnest(a, b) with ordinality u(x, y, n) order by n)
 $$;
 
--- The units of each line that are in no parcel and not refunded. A refund is of units that were not sent, as far as there
--- are any; `returned_quantities` are those that had been sent before.
+-- The units of each line that are in no parcel and not refunded. A refund takes units that were not sent first.
+-- `returned_quantities` counts refunded units that had been sent.
 create or replace function orders.units_left(o orders.orders) returns integer[]
 language sql immutable as $$
   select array(
@@ -26,10 +26,10 @@ language sql immutable as $$
     from generate_series(1, jsonb_array_length(o.items)) n order by n)
 $$;
 
--- Gives units to a parcel. `wanted`: for each line; null: all that are left. `former`: units that this parcel had before
--- and returns. Returns the units that it has now; null if a line has too few left (nothing is changed then) or if none
--- are left. The condition keeps sent + refunded units within the ordered ones. The caller has locked the order. For
--- shipping.
+-- Gives units to a parcel. `wanted`: the units of each line; null: all that are left. `former`: units that this parcel
+-- had before and gives back. Returns the units that the parcel has now; null if a line has too few left (nothing is
+-- changed then) or if none are left. The condition keeps sent + refunded units within the ordered ones. The caller has
+-- locked the order. For shipping.
 create or replace function orders.fulfil(order_id varchar, wanted integer[], former integer[] default null)
   returns integer[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -49,8 +49,8 @@ begin
 end
 $$;
 
--- Takes units that were refunded since out of a parcel without a label, whose units are `held`. Returns those that it has
--- now; null if none are left. The caller has locked the order. For shipping.
+-- Takes units that were refunded in the meantime out of a parcel without a label. `held`: the parcel's units. Returns
+-- the units that it has now; null if none are left. The caller has locked the order. For shipping.
 create or replace function orders.drop_refunded(order_id varchar, held integer[]) returns integer[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -74,7 +74,7 @@ language sql stable as $$
   from unnest(orders.units_left(o), wanted) with ordinality u(free, asked, n) where asked > free order by n limit 1
 $$;
 
--- Takes units out of a parcel that is cancelled or failed; null: all of the order's. The caller has locked the order.
+-- Takes units out of a parcel that is cancelled or failed. `units`: null takes all units of the order out of parcels. The caller has locked the order.
 -- For shipping.
 create or replace function orders.unfulfil(order_id varchar, units integer[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
@@ -101,8 +101,8 @@ $$;
 
 -- A parcel has moved or units were refunded: the order becomes `shipped` or `delivered` if that was the rest. The status
 -- never goes back; a cancelled or refunded order keeps its status. Parcels that have not moved end with the change to
--- `shipped`, because their units are refunded or on their way in another parcel, and once every unit is refunded. Returns whether the status changed. The
--- caller has locked the order. For shipping, and for refunds of units. Emits shipping.cancelled.
+-- `shipped`, because their units are refunded or on their way in another parcel, and once every unit is refunded. Returns whether the
+-- status changed. The caller has locked the order. For shipping, and for refunds of units. Emits shipping.cancelled.
 create or replace function orders.complete_shipping(order_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -120,8 +120,7 @@ begin
     end if;
     return true;
   end if;
-  if o.status = 'confirmed' and o.refunded_quantities = array(select (i->>'quantity')::int
-    from jsonb_array_elements(o.items) with ordinality e(i, n) order by n) then
+  if o.status = 'confirmed' and o.refunded_quantities = orders.quantities_of(o.items) then
     perform shipping.end_shipment(order_id); -- the buyer has paid for the shipping alone
   end if;
   return false;
@@ -130,7 +129,6 @@ $$;
 
 call platform.set_owner('orders', 'fusion_orders');
 
-grant execute on function orders.add_unit_lists, orders.units_left, orders.units_of, orders.shortage_of, orders.fulfil, orders.unfulfil,
-  orders.drop_refunded,
-  orders.complete_shipping to fusion_shipping;
+grant execute on function orders.units_left, orders.units_of, orders.shortage_of, orders.fulfil,
+  orders.unfulfil, orders.drop_refunded, orders.complete_shipping to fusion_shipping;
 grant execute on function orders.complete_shipping to fusion_payments;

@@ -32,8 +32,8 @@ language sql stable as $$
     - coalesce(o.shipping_refunded, 0)
 $$;
 
--- What a refund of units is worth: what these units and the refunded ones of the line are worth together, less what was
--- refunded for it. The first k of n units are worth that fraction of the line's total, so usually a refund is the
+-- What a refund of units is worth: the worth of these units and the refunded units of the line together, less the money
+-- refunded for the line. The first k of n units are worth k ÷ n of the line's total, rounded, so usually a refund is the
 -- difference of two such sums. After a refund of other units has failed, it can be a cent more or less, so that all
 -- refunds add up again. `input`: {items: [{lineId, quantity}], shipping?: true (all that is left) or an amount}.
 -- `reserved`: units of each line that something else may refund (open returns). Returns {items: [{lineId, quantity,
@@ -105,7 +105,7 @@ language sql immutable as $$
   ) w on w.place = l.place
 $$;
 
--- A field of these items by SKU (sorted, each once), without zeros: as inventory takes units.
+-- Sums a field of these items by SKU (sorted, each once), without zeros, in the form that inventory takes.
 create or replace function orders.units_by_sku(o orders.orders, items jsonb, field text, out skus text[], out units integer[])
 language sql stable as $$
   select coalesce(array_agg(w.sku order by w.sku), '{}'), coalesce(array_agg(w.units order by w.sku), '{}')
@@ -115,7 +115,7 @@ language sql stable as $$
   ) w
 $$;
 
--- Whether every count is from 0 to that of `limits`; null stands for zeros (orders.refunds_within).
+-- Whether every count is from 0 to its limit; null stands for zeros (orders.refunds_within).
 create or replace function orders.counts_within(counts integer[], limits integer[]) returns boolean
 language plpgsql immutable as $$
 begin

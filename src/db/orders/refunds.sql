@@ -5,7 +5,7 @@
 -- units that go back into stock with it. `input`: {refundId, reason, returned}; `returned`: the units came back with a
 -- return. Without anything to pay, no refund is made. Returns {refund, skus}: the refund or null, and the SKUs whose stock
 -- changed; or the error refund_exceeds_payment, with nothing done. The caller has locked the order. Emits
--- shipping.cancelled if the others have left.
+-- shipping.cancelled if the other units have been sent.
 create or replace function orders.record_refund(o orders.orders, amounts jsonb, input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -30,7 +30,7 @@ begin
           else x.returned_quantities end,
         updated_at = platform.clock()
     where x.id = o.id;
-    perform orders.complete_shipping(o.id); -- they may be the rest that was not sent
+    perform orders.complete_shipping(o.id); -- the refunded units may be the last that were not sent
   end if;
   if (amounts->>'shipping')::numeric > 0 then
     update orders.orders x
@@ -116,7 +116,7 @@ begin
       restocked_quantities = orders.add_units(o.restocked_quantities, jsonb_array_length(o.items), failed_items, 'restocked', -1),
       shipping_refunded = o.shipping_refunded - (refund->>'shipping')::numeric, updated_at = platform.clock()
   where o.id = order_row.id;
-  -- Its refund may have completed the order: now these units are to be sent again.
+  -- The refund may have completed the order. Now its units must be sent.
   update orders.orders o set status = 'confirmed'
   where o.id = order_row.id and o.status in ('shipped', 'delivered') and orders.shipping_status(o) = 'confirmed';
   return back.skus;

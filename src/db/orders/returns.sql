@@ -73,7 +73,7 @@ $$;
 
 -- POST /v1/returns/{id}/receive. `input`: {id, refundId, items?: [{lineId, quantity, restock?}], refund?}: what came; by
 -- default everything. Its units go back into stock if `restock` says so, and are refunded, unless `refund` is false: then
--- the money went back in another way. What did not come is no longer reserved. If the refund of a received return has
+-- the money went back in another way. Units that did not come are no longer reserved. If the refund of a received return has
 -- failed, this refunds the same amount again, and `items` must be absent. Raises not_found. Returns the errors conflict
 -- (cancelled, or received already), validation_failed, refund_exceeds_payment. Emits return.received.
 create or replace function orders.receive_return(call jsonb, input jsonb) returns jsonb

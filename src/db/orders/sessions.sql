@@ -2,9 +2,9 @@
 -- How a customer logs in: with a session that the merchant opens, or with an ID token of the merchant's OpenID provider.
 
 -- The customer of an ID token, whose signature the Worker has checked. `identity`: {issuer, subject, email?}; `email` is
--- one that the provider has verified. Found by issuer and subject, or by the e-mail: then the customer is bound to this
--- issuer and subject from now on. Otherwise a customer with the e-mail is created under `new_id`. One that is bound to
--- another subject of this issuer stays so. Two first log-ins of one person find the same customer
+-- an address that the provider has verified. Found by issuer and subject, or by the e-mail: then the customer is bound to
+-- this issuer and subject from now on. Otherwise a customer with the e-mail is created under `new_id`. A customer that is
+-- bound to another subject of this issuer stays bound to it. Two first log-ins of one person find the same customer
 -- (customers_oidc_unique, customers_email_unique). Null: there is none, and none can be created.
 create or replace function orders.customer_of_identity(identity jsonb, new_id varchar) returns varchar
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -38,7 +38,7 @@ $$;
 
 -- POST /v1/customer-sessions. `input`: {tokenHash, customerId} for a secret key, or {tokenHash, newId, until, identity:
 -- {issuer, audience, subject, email?}} with the job secret in `call`: without it, a leaked login could name anybody.
--- Returns {customerId, expiresAt}; the token is never stored. Raises forbidden, validation_failed (no such customer).
+-- Returns {customerId, expiresAt}; the token is never stored. Raises forbidden, not_found (no such customer).
 create or replace function orders.create_session(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -10,7 +10,7 @@ language sql stable as $$
     'updatedAt', platform.iso(o.updated_at))
 $$;
 
--- The row with the fields of a request in place of its own. Null removes; fields that are not named stay.
+-- The row with the fields of a request. Null clears a field; fields that the request does not name stay.
 create or replace function orders.with_shipping_fields(o orders.shipping_options, change jsonb)
 returns orders.shipping_options
 language sql stable as $$

@@ -1,7 +1,7 @@
 -- requires: platform/access.sql
 -- What a caller from a browser may reach: the row of its Cart-Token, and the rows of its session's customer. A secret
 -- key reaches every row of its tenant. A function that takes `shoppers` (platform.enter) calls one of these, and raises
--- not_found if it is false: a row that is not the caller's is as one that does not exist.
+-- not_found if it is false, as for a row that does not exist.
 
 create or replace function orders.may_reach_cart(cart orders.carts) returns boolean
 language sql stable as $$

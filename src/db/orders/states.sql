@@ -93,8 +93,8 @@ begin
 end
 $$;
 
--- Puts the units of an ended order back into stock that are not there yet. Units that were refunded by line without going
--- back stay out. Returns the SKUs of the units that are in stock then. The caller has locked the order.
+-- Puts the remaining units of an ended order back into stock. Units that were refunded by line without going back stay
+-- out. Returns the SKUs of all units that have gone back. The caller has locked the order.
 create or replace function orders.restock_rest(o orders.orders, reason text) returns text[]
 language sql set search_path = pg_catalog, pg_temp as $$
   select inventory.restock_rest(o.id, reason, k.skus, k.units)

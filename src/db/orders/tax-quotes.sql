@@ -4,7 +4,7 @@
 
 -- What a provider must know to compute the tax: {key, provider, tenant, account, currency, included, address,
 -- addressSource, vatNumber, lines: [{id, quantity, amount, category}], shipping: {amount, category} | null}. Amounts are text, after
--- discounts. `key` is a hash of all the rest: an answer holds for the same key only. `totals`: orders.totals without
+-- discounts. `key` is a hash of all other fields: an answer is used for the same key only. `totals`: orders.totals without
 -- taxes; `lines`: its lines with their category. Null if there is nothing to tax.
 create or replace function orders.tax_question(totals jsonb, lines jsonb, shipping_category text, terms jsonb) returns jsonb
 language sql immutable as $$
@@ -68,7 +68,7 @@ begin
 end
 $$;
 
--- The totals without the taxes that nobody has computed yet. The total is known only if the prices include the tax.
+-- The totals without taxes, while they are not computed yet. The total is known only if the prices include the tax.
 create or replace function orders.without_taxes(totals jsonb) returns jsonb
 language sql immutable as $$
   select totals || '{"tax": null, "shippingTax": null, "taxLines": null}'

@@ -8,7 +8,7 @@ language sql stable as $$
     'rate', r.rate, 'createdAt', platform.iso(r.created_at), 'updatedAt', platform.iso(r.updated_at))
 $$;
 
--- The error of a rate that another one excludes (tax_rates_once).
+-- The error if there is a rate for the same place and category already (tax_rates_once).
 create or replace function orders.tax_rate_conflict(r orders.tax_rates) returns jsonb
 language sql stable as $$
   select jsonb_build_object('error', 'conflict', 'detail', format('There is a tax rate for %s and %s already. Change that one.',
@@ -16,7 +16,7 @@ language sql stable as $$
     coalesce('the category "' || r.category || '"', 'products without a rate for their category')))
 $$;
 
--- The error of a region that is not one of the rate's country; null if there is none.
+-- The error of a region of another country than the rate's; null if the region fits.
 create or replace function orders.region_fault(region text, country text) returns jsonb
 language sql immutable as $$
   select case when region like '%-%' then jsonb_build_object('error', 'validation_failed', 'errors',

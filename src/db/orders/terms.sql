@@ -28,8 +28,8 @@ language sql immutable as $$
 $$;
 
 -- The tax rates for an address, {rates: [{name, rate}], places: {category: position}}: the most specific rate of each
--- category. The empty category is that of a product or shipping option without one. Country, region and category come
--- before country and region, that before country and category, and that before the country alone.
+-- category. The empty category is for products and shipping options without a category. From most to least specific: country,
+-- region and category; country and region; country and category; country.
 create or replace function orders.find_rates(address jsonb, categories text[]) returns jsonb
 language sql stable as $$
   with best as (
@@ -69,8 +69,8 @@ language sql stable as $$
   ) o
 $$;
 
--- How a customer is counted for `perCustomerLimit`: by the e-mail, whatever its case; without one by the client's own
--- id. A hash, so that the counters hold no personal data. Null: not known yet.
+-- How a customer is counted for `perCustomerLimit`: by the e-mail in any case, or without one by the client's own id. A
+-- hash, so that the counters hold no personal data. Null: not known yet.
 create or replace function orders.customer_key(email text, customer_id text) returns varchar
 language sql immutable as $$
   select encode(sha256(convert_to(coalesce('email ' || lower(email), 'id ' || customer_id), 'UTF8')), 'hex')
@@ -148,16 +148,16 @@ language sql stable as $$
       from wanted w left join found f on f.key = w.key where f.key is null or f.fault is not null), '[]'))
 $$;
 
--- The totals of lines with the tenant's taxes, shipping options and discounts. `lines`: [{sku, quantity, price}]; one
--- whose price is null is left out, and an id is the position among the others. `terms`: {currency, customerId?, email?,
+-- The totals of lines with the tenant's taxes, shipping options and discounts. `lines`: [{sku, quantity, price}]; a
+-- line without a price is left out, and the id of a line is its position among the others. `terms`: {currency, customerId?, email?,
 -- shippingAddress?, billingAddress?, shippingOptionId?, discountCodes?, noDiscounts?, shippingOptional?, taxQuote?};
--- `noDiscounts` for quoted prices and campaigns; `shippingOptional`: without an option nothing is paid for shipping.
+-- `noDiscounts`: for quoted prices and campaigns. `shippingOptional`: without an option, shipping costs nothing.
 -- Returns what orders.totals returns, with {shippingOptions, shippingOption: {id, name} | null, needsShipping,
--- needsAddress, invalidDiscounts, unusedDiscounts, customerKey, names: {sku: name}, taxQuestion}. What cannot be known
--- without an address or a shipping option is null: tax, shippingTax and taxLines, shipping, and total with them. So are
--- the taxes if the tenant has another provider than its own rates and `taxQuote` is not its answer: then `taxQuestion`
--- (orders.tax_question) is not null.
--- Each query costs more than what it reads, so one reads all that any order needs.
+-- needsAddress, invalidDiscounts, unusedDiscounts, customerKey, names: {sku: name}, taxQuestion}. Without an
+-- address, tax, shippingTax, taxLines and total are null; without a shipping option, shipping, shippingTax and total. If
+-- the tenant has a tax provider and `taxQuote` does not answer its question, the taxes are null too, and `taxQuestion`
+-- (orders.tax_question) is the question.
+-- A query costs more than the rows that it reads, so one query reads what every order needs.
 create or replace function orders.settle(lines jsonb, terms jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/currencies.sql
 -- The totals of a cart, an order, a place in a campaign or an invoice. The only code that adds money. Pure: the answer
 -- follows from the arguments alone. docs/totals.md explains it with examples. An amount is a whole number of units:
--- 0.01, or 1 for a currency without decimals. Without a search_path of their own, which would cost more than some of
--- their work, the parts of orders.totals use the one that it sets.
+-- 0.01, or 1 for a currency without decimals. The parts of orders.totals use the search_path that it sets: to set it
+-- again in each of them would cost more than some of their work.
 
 -- amount × share ÷ whole, rounded half up to a unit. Exact for an amount of any size, because div() does not round as
 -- the operator / does.
@@ -100,8 +100,8 @@ end
 $$;
 
 -- Applies the discounts that save most: all that can be combined together, or one of the others alone. Percentages come
--- before amounts, and those before free shipping; of one kind the larger comes first, then the lower id. Of choices
--- that save the same, the combination wins, then the lowest id. Arguments and result as in subtract_discounts.
+-- first, then amounts, then free shipping; within a kind the larger comes first, then the lower id. If choices save the
+-- same, the combination wins, then the lowest id. Arguments and result as in subtract_discounts.
 create or replace function orders.choose_discounts(discounts jsonb, ids text[], positions bigint[], unit numeric,
   inout lefts numeric[], inout shipping numeric, out saved numeric, out applied jsonb)
 language plpgsql immutable as $$
@@ -208,7 +208,7 @@ declare
   kept numeric := 0 * unit; -- what is left of the subtotal
   tax numeric;
 begin
-  -- Lines in an order of their own, so that the request's order decides no cent. Shipping comes last.
+  -- Lines are sorted by SKU, so that the request's order decides no cent. Shipping comes last.
   select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.position), '{}'), coalesce(array_agg(l.sum), '{}'),
     array_append(array_agg(l.place), (input->'shipping'->>'tax')::integer)
   into ids, positions, sums, places

@@ -4,7 +4,7 @@
 -- locked meanwhile.
 
 -- The numbers to check. `input`: {tenant, messages: [{eventId, customerId}]}. Returns {checks: [{eventId, customerId,
--- number}]} of the events that were not applied and whose customer still waits. The others need nothing.
+-- number}]} for the events that were not applied yet and whose customer's number is still pending.
 create or replace function orders.find_vat_checks(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -25,9 +25,9 @@ begin
 end
 $$;
 
--- Records what VIES said. `input`: {tenant, results: [{eventId, customerId, number, valid}]}. A result counts only if the
--- number is still the customer's and waits: a number that was changed meanwhile has a check of its own. The version stays,
--- because the status takes nothing from a client's change. Returns {recorded: [event id]}. Locks the customers by id.
+-- Records what VIES said. `input`: {tenant, results: [{eventId, customerId, number, valid}]}. A result counts only while
+-- the customer has this number and it is pending: a number that was changed meanwhile gets another check. The version
+-- stays, because the status does not conflict with a client's change. Returns {recorded: [event id]}. Locks the customers by id.
 create or replace function orders.record_vat_checks(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -56,7 +56,7 @@ begin
 end
 $$;
 
--- The cron: asks again about numbers that wait for `idleSeconds`. The queue never waits that long, so their message is
+-- The cron: asks again about numbers that have been pending for `idleSeconds`. The queue never waits that long, so their message is
 -- lost, or was given up because VIES was unavailable. `input`: {idleSeconds, limit}. Returns {requested}. Emits
 -- customer.vat.requested.
 create or replace function orders.request_lost_vat_checks(call jsonb, input jsonb) returns jsonb

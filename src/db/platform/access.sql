@@ -124,7 +124,7 @@ begin
       'reason', 'This key does not allow requests from this origin.'));
   end if;
   setting := set_config('app.tenant_id', api_key.tenant_id, true);
-  -- A caller that has not said so cannot be a shopper, whatever a connection's earlier transaction was.
+  -- Clears what an earlier transaction of this connection may have set.
   if api_key.kind <> 'secret' then
     setting := set_config('app.shopper', jsonb_build_object('kind', api_key.kind,
       'customer', case when api_key.kind = 'session' then api_key.id end, 'cartHash', call->>'cartHash')::text, true);

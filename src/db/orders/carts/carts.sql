@@ -48,8 +48,8 @@ begin
 end
 $$;
 
--- The caller has locked the cart. Raises cart_not_open with `orderId` unless the cart can be changed. Without a lock on
--- its order: a former order that is paid late just then stands, and ends the cart.
+-- The caller has locked the cart. Raises cart_not_open with `orderId` unless the cart can be changed. Its
+-- order is not locked: if a former order is paid late at this moment, that order counts and ends the cart.
 create or replace function orders.require_open(cart orders.carts, order_status varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -169,8 +169,8 @@ begin
 end
 $$;
 
--- Keeps the answer of the tenant's tax provider with a cart, and shows the cart. If the cart has changed since the
--- question, it keeps what it had. `input`: {id, taxQuote, isRead}; `isRead`: the request reads the cart. Its version stays,
+-- Stores the answer of the tenant's tax provider with a cart, and shows the cart. If the cart has changed since the
+-- question, its stored answer stays. `input`: {id, taxQuote, isRead}; `isRead`: the request reads the cart. Its version stays,
 -- because what it shows is computed for each response anyway. Raises not_found.
 create or replace function orders.quote_cart(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -257,7 +257,7 @@ begin
 end
 $$;
 
--- Ends an open cart. One that was cancelled already stays so. `input`: {id, cartSeconds}. Locks the cart, then its order.
+-- Ends an open cart. A cart that is cancelled already stays as it is. `input`: {id, cartSeconds}. Locks the cart, then its order.
 -- Raises not_found, cart_not_open.
 create or replace function orders.cancel_cart(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp

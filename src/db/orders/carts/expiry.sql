@@ -1,7 +1,7 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, orders/carts/carts.sql
 -- The end of carts that nobody uses any more, and their deletion. For the cron.
 
--- Carts whose time is over, of each tenant in turn: [{tenant, carts}]. The caller acts as '*'.
+-- Expired carts, of each tenant in turn: [{tenant, carts}]. The caller acts as '*'.
 create or replace function orders.due_carts(most integer) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
@@ -28,7 +28,7 @@ begin
 end
 $$;
 
--- The cron: ends carts whose time is over, `limit` of them in one transaction. Returns {expired, checked}; repeat until
+-- The cron: ends expired carts, `limit` of them in one transaction. Returns {expired, checked}; repeat until
 -- `checked` is 0. A cart that another transaction has locked waits for the next run. One that cannot be processed is set
 -- aside.
 create or replace function orders.expire_carts(call jsonb, input jsonb) returns jsonb
@@ -56,8 +56,8 @@ begin
 end
 $$;
 
--- The step of expire_carts for one tenant. Locks the carts by id, then their orders by id, so that an order which is paid
--- just then is seen. A cart whose order waits for its payment is looked at again in an hour; one whose order was
+-- The step of expire_carts for one tenant. Locks the carts by id, then their orders by id, so that an order that is paid
+-- at this moment is seen. A cart whose order waits for its payment is looked at again in an hour; one whose order was
 -- confirmed is completed. Emits cart.expired for the others.
 create or replace function orders.expire_carts_step(cart_ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$

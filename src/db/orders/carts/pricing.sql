@@ -47,8 +47,8 @@ begin
 end
 $$;
 
--- The items of a cart's order, as a cart has them: it may have been changed after the order failed, and the order was paid
--- late. A SKU that is still in the cart keeps the id of its line.
+-- The items of a cart's order in the form of cart items: the cart may have been changed after the order failed and before
+-- the order was paid late. A SKU that is still in the cart keeps the id of its line.
 create or replace function orders.ordered_items(cart_items jsonb, o orders.orders) returns jsonb
 language sql stable as $$
   select jsonb_agg(jsonb_build_object('id', coalesce(
@@ -65,7 +65,7 @@ language sql stable as $$
     'taxLines', o.tax_lines, 'discounts', o.discounts, 'lines', o.lines, 'shippingOptions', '[]'::jsonb)
 $$;
 
--- One of orders.cart_messages.
+-- One message of a cart: see orders.cart_messages.
 create or replace function orders.cart_message(type text, severity text, code text, pointer text, detail text) returns jsonb
 language sql immutable as $$
   select jsonb_strip_nulls(jsonb_build_object('type', type, 'severity', severity, 'code', code, 'pointer', pointer,
@@ -143,7 +143,7 @@ begin
   end if;
   if amounts->>'taxQuestion' is not null then
     messages := messages || orders.cart_message('error', 'recoverable', 'tax_not_calculated', '/shippingAddress',
-      'The tax is not calculated yet. Read the cart again, and check the address if that does not help.');
+      'The tax is not calculated yet. Read the cart again. If that does not help, check the address.');
   elsif amounts->>'tax' is null then
     messages := messages || orders.cart_message('info', null, 'tax_unknown', '/shippingAddress',
       'The tax is known once there is an address.');
