@@ -45,7 +45,7 @@ export async function findProvider({ db, call }: Context): Promise<Provider> {
 }
 
 /**
- * Who an ID token is about. The database cannot check it, so the session is opened in another call.
+ * Checks who an ID token identifies. The database cannot check it, so the session is opened in another call.
  * @throws ApiError unauthenticated (the token proves nothing), unavailable (the provider does not respond)
  */
 async function identify(context: Context, provider: Provider, idToken: string): Promise<Identity> {

@@ -93,7 +93,7 @@ export const participant = z
     subtotal: money.meta({ description: "The campaign's price" }),
     shippingTotal: money,
     shippingTax: money,
-    taxTotal: money.meta({ description: 'All tax, with that of shipping' }),
+    taxTotal: money.meta({ description: 'The tax of the place and of shipping' }),
     taxIncluded: z.boolean().meta({
       description:
         'Whether the amounts contain the tax. `total` = `subtotal` + `shippingTotal`, + `taxTotal` if not. They do not ' +
@@ -114,7 +114,7 @@ export const participant = z
 export type Participant = z.infer<typeof participant>;
 
 const userId = reference.optional().meta({
-  description: "Required with a secret key. With a customer's session it is the customer, and may be left out",
+  description: "Required with a secret key. Leave it out with a customer's session: the user is then its customer",
 });
 
 export const joining = z.strictObject({
@@ -213,7 +213,7 @@ export async function listCampaigns(
   return rows.map((row) => toCampaign(row.campaign));
 }
 
-/** Without a session, which names the user. @throws ApiError validation_failed if the request does not name one */
+/** A session names its user. @throws ApiError validation_failed if a request without a session names no user */
 function requireUser({ call }: Context, user: string | undefined) {
   if (user === undefined && !call.session)
     throw new ApiError('validation_failed', undefined, { faults: [{ pointer: '/userId', detail: 'is required' }] });

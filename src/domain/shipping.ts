@@ -36,7 +36,7 @@ export type Shipment = z.infer<typeof shipment>;
 export const newShipment = z.strictObject({
   orderId: id,
   items: z.array(z.strictObject(parcelItem.shape)).min(1).max(1_200).optional().meta({
-    description: 'The units for a parcel of its own. Default: all units that are in no parcel and not refunded',
+    description: 'The units of the parcel. Default: all units that are in no parcel and not refunded',
   }),
   address: address.optional().meta({ description: 'Default: the shipping address of the order' }),
 });

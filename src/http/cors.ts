@@ -5,7 +5,7 @@ import type { AppEnv, HttpContext } from './app-env.ts';
 import { shopperOf } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
-/** The reason of `platform.identify`. Any other `forbidden` is about the request, and its page may read it. */
+/** The reason that `platform.identify` gives. The calling page may read any other `forbidden`. */
 export const originRefused = 'This key does not allow requests from this origin.';
 
 /** The scopes of publishable keys, and therefore of pages of other origins: they read what buyers may see. */

@@ -4,7 +4,7 @@ import { email, exact } from '../base/fields.ts';
 import type { UrlRules } from '../base/public-url.ts';
 import { keysOf, ProviderUnavailable } from './provider.ts';
 
-/** `none` and the algorithms with a shared secret are not among them. */
+/** Without `none` and without the algorithms with a shared secret. */
 const algorithms = ['RS256', 'ES256', 'EdDSA'];
 /** How far the clock of a provider may be ahead of ours. */
 const toleranceSeconds = 30;
@@ -29,8 +29,8 @@ function explain(error: unknown): Error {
   if (error instanceof errors.JWTExpired) return new RejectedToken('The ID token has expired. Log in again.');
   if (error instanceof errors.JWTClaimValidationFailed) {
     const expected: Record<string, string> = {
-      iss: 'The ID token is of another issuer than that of this shop.',
-      aud: 'The ID token is for another audience than that of this shop.',
+      iss: 'The ID token is from another issuer than this shop’s.',
+      aud: 'The ID token is for another audience than this shop’s.',
       nbf: 'The ID token is not valid yet.',
     };
     return new RejectedToken(expected[error.claim] ?? `The ID token’s claim ${error.claim} is missing or wrong.`);
@@ -74,7 +74,7 @@ export async function readIdToken(
   if (!(expiresAt.getTime() > now.getTime())) throw new RejectedToken('The ID token has expired. Log in again.');
   // A token for several audiences belongs to one of them.
   if (Array.isArray(verified.payload.aud) && verified.payload.aud.length > 1 && azp !== audience)
-    throw new RejectedToken('The ID token was issued to another application than that of this shop.');
+    throw new RejectedToken('The ID token was issued to another application than this shop’s.');
   const mail = isVerified === true || isVerified === 'true' ? email.safeParse(address).data : undefined;
   return { issuer, audience, subject, ...(mail === undefined ? {} : { email: mail }), expiresAt };
 }

@@ -8,13 +8,13 @@ const deadlineMs = 5_000;
 const maxBytes = 65_536;
 /** How long a provider's document and keys are used before they are read again. */
 const keptMs = 600_000;
-/** A token with an unknown key makes us read the keys again, at most this often. */
+/** How often a token with an unknown key may cause another read of the keys: once in this time. */
 const pauseMs = 30_000;
 /** How long a document that could not be read is not asked for again: anybody can send tokens of a shop's provider. */
 const failureMs = 3_000;
 const maxProviders = 100;
 
-/** The provider did not respond, or not as OpenID Connect has it. The reason has no URL, for the log. */
+/** The provider did not respond, or not as OpenID Connect requires. The reason has no URL, because it is logged. */
 export class ProviderUnavailable extends Error {
   override readonly name = 'ProviderUnavailable';
 }
@@ -87,7 +87,7 @@ export async function keysOf(issuer: string, rules: UrlRules, now: Date): Promis
   if (found && found.until > now.getTime()) return found.keys;
   const discovery = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
   const { issuer: stated, jwks_uri: keysUrl } = readDiscovery(await readDocument(discovery, rules));
-  if (stated !== issuer) throw new ProviderUnavailable('Its document is of another issuer.');
+  if (stated !== issuer) throw new ProviderUnavailable('Its /.well-known/openid-configuration names another issuer.');
   if (!URL.canParse(keysUrl)) throw new ProviderUnavailable('Its jwks_uri is not a URL.');
   const keys = createRemoteJWKSet(new URL(keysUrl), {
     cooldownDuration: pauseMs,

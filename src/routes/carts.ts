@@ -62,7 +62,7 @@ carts.get(
     tag: 'Carts',
     summary: 'Read a cart',
     description:
-      'Prices, discounts, shipping options, taxes and availability are those of this moment. `messages` says what is ' +
+      'Prices, discounts, shipping options, taxes and availability are computed for each response. `messages` says what is ' +
       'missing or wrong, and where. Until Stripe Tax has answered, `tax` is null, with the message ' +
       '`tax_not_calculated`. The cart of another shopper, or a wrong `Cart-Token`, is 404.',
     scope: 'orders:read',
@@ -132,7 +132,7 @@ carts.delete(
     id: 'removeCartItem',
     tag: 'Carts',
     summary: 'Remove a SKU from a cart',
-    description: 'Removing a SKU that is not in the cart returns the cart too.',
+    description: 'If the SKU is not in the cart, the response is the unchanged cart.',
     scope: 'orders:write',
     shoppers,
     ifMatch: true,

@@ -61,7 +61,7 @@ orderRefunds.post(
   operation({
     id: 'requestReturn',
     tag: 'Returns',
-    summary: 'Announce that units come back',
+    summary: 'Request a return of units of an order',
     description:
       'For units of a `confirmed`, `shipped` or `delivered` order that are not refunded. An open return reserves its units: ' +
       'no other return and no refund can take them.',
@@ -123,7 +123,7 @@ returns.post(
     summary: 'Receive a return and refund it',
     description:
       'The units that came go back into stock, unless their line says otherwise, and are refunded as ' +
-      '`POST /v1/orders/{id}/refunds` does, in the same transaction. What did not come is no longer reserved. The return ' +
+      '`POST /v1/orders/{id}/refunds` does, in the same transaction. Units that did not come are no longer reserved. The return ' +
       'is `received` until its refund has succeeded, then `refunded`. If the refund fails, a request without `items` ' +
       'refunds the same amount again.',
     scope: 'payments:write',

@@ -26,7 +26,7 @@ shipments.post(
       'Without `items` the parcel has all units that are left. An order has one such shipment: every request returns the ' +
       'same one, and a request with a different address is a `conflict`. If a refund cancels the label and then fails at ' +
       'the bank, the order gets another label.\n\n' +
-      'With `items` each request makes a parcel of its own, so send an `Idempotency-Key`: a repetition then returns the ' +
+      'With `items` each request makes another parcel, so send an `Idempotency-Key`: a repetition then returns the ' +
       'same shipment. A unit is in one parcel only, and a refunded unit in none: anything else is a `conflict`. The first ' +
       'parcel replaces the automatic label if that has not been made yet. The order is `shipped` when every unit is ' +
       'on its way or refunded.',

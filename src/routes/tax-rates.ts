@@ -29,7 +29,7 @@ taxRates.post(
     tag: 'Tax rates',
     summary: 'Create a tax rate',
     description:
-      'From then on every order to this country has its tax. Of the rates that fit a line, the most specific one ' +
+      'From then on orders to this country are taxed at this rate. Of the rates that fit a line, the most specific one ' +
       'applies: country, region and category; then country and region; then country and category; then country. Once ' +
       'a tenant has a rate, an order to a country without one has no tax.',
     scope: 'tax:write',

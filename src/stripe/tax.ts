@@ -8,7 +8,7 @@ import { callStripe, minorOf, openStripe, StripeCallError } from './client.ts';
 /** A calculation is used again for a day. Stripe keeps it longer, but rates change. */
 const longestMs = 24 * 60 * 60 * 1000;
 
-/** Stripe's tax codes (docs.stripe.com/tax/tax-codes). Any other category means something to the tenant alone. */
+/** Stripe's tax codes (docs.stripe.com/tax/tax-codes). Stripe does not know any other category. */
 const isTaxCode = (category: string | null): category is string => category !== null && /^txcd_\d+$/.test(category);
 
 const taxCode = (category: string | null) => (isTaxCode(category) ? { tax_code: category } : {});
@@ -54,7 +54,7 @@ function nameOf({ taxability_reason: reason, tax_rate_details: rate }: Stripe.Ta
   return `${words.replaceAll('_', ' ')} ${place}`.trim();
 }
 
-/** A tax that is not due, and whose reason the buyer need not read. */
+/** Taxes that are not due are hidden, unless the buyer must read the reason. */
 const isShown = ({ amount, taxability_reason: reason }: Stripe.Tax.Calculation.TaxBreakdown) =>
   amount > 0 || reason === 'reverse_charge' || reason === 'zero_rated';
 
@@ -67,7 +67,7 @@ type AnsweredLine = Pick<Stripe.Tax.CalculationLineItem, 'reference' | 'amount' 
 /**
  * The answer that a calculation has for a question. The taxes of the lines are taken as they are. If Stripe's own total
  * differs from their sum, the lines count, and the difference is logged: every sum of an order must agree. Stripe does not
- * report such a calculation, because the payment is another amount.
+ * report such a calculation, because the payment has another amount.
  * @throws StripeCallError if a line has no tax, or one that no line can have
  */
 export function toQuote(

@@ -50,7 +50,7 @@ test('the time that is passed in decides, with 30 s of tolerance for a token tha
   await expect(read(token, oidc.url, at(600))).rejects.toThrow('expired');
 });
 
-test('an e-mail counts only if the provider has verified it and it is one', async () => {
+test('an e-mail counts only if it is valid and the provider has verified it', async () => {
   const oidc = await start();
   const emailOf = async (claims: object) => (await read(await oidc.issue({ sub: 'ada', ...claims }), oidc.url)).email;
   expect(await emailOf({ email: 'Ada@example.com', email_verified: true })).toBe('Ada@example.com');

@@ -13,7 +13,7 @@ export const forgetCart = () => localStorage.removeItem('cart');
 /** The errors after which the same request may succeed. With the same Idempotency-Key it never orders or pays twice. */
 const temporary = ['unreachable', 'rate_limited', 'unavailable', 'idempotency_in_progress'];
 
-/** Calls the API. Throws its problem document, which has `code`, `detail` and perhaps `errors` or `messages`. */
+/** Calls the API. Throws its problem document: `code`, `detail` and perhaps `errors` or `messages`. */
 export async function call(method, path, body) {
   const { token } = savedCart();
   const headers = {

@@ -1,4 +1,4 @@
-// A shop in one page, without a server of its own. This file is what the shopper does; view.js is what the shopper sees.
+// A shop in one page, without a server. This file does what the shopper asks for; view.js shows the result.
 import { call, confirmPayment, forgetCart, saveCart, savedCart, sleep } from './api.js';
 import { byId, explain, fillFields, say, showCart, showMessages, showOrder, showProducts } from './view.js';
 
@@ -88,8 +88,9 @@ async function waitForOrder(orderId) {
   }
   await load();
   show();
-  if (cart.status === 'ordered') say({ status: 'The payment is not decided yet. Reload this page later.' });
-  else if (cart.status === 'open') say({ alert: 'The order has ended. If you were charged, you get the money back.' });
+  if (cart.status === 'ordered')
+    say({ status: 'We do not know yet whether your payment succeeded. Please reload this page later.' });
+  else if (cart.status === 'open') say({ alert: 'The order has ended. If you were charged, the money is refunded.' });
   else {
     say({ status: 'Your order is confirmed.' });
     byId('done-title').focus();

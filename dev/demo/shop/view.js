@@ -147,9 +147,9 @@ export function explain({ code, detail, shortages = [], errors = [], messages = 
     case 'insufficient_inventory':
       return shortages.map(({ sku, available }) => `Only ${available} of ${nameOf(sku)} can be sold now.`).join(' ');
     case 'cart_not_open':
-      return 'This cart was already ordered, perhaps in another window. You see it as it is now.';
+      return 'This cart was already ordered, perhaps in another window. The page now shows its current state.';
     case 'order_not_payable':
-      return 'This order can no longer be paid. You see your cart as it is now.';
+      return 'This order can no longer be paid. The page now shows your current cart.';
     case 'not_found':
       return 'This cart has ended. Please start a new one.';
     case 'unreachable':

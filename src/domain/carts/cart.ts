@@ -18,7 +18,7 @@ import { appliedDiscount, discountCodes, orderSource, taxLine } from '../orders/
 
 const maxLines = 200;
 
-/** A sum. It may be larger than a price: a cart that nobody could pay is shown too. */
+/** A sum. It may be larger than any price, because a cart whose total cannot be charged is shown too. */
 const sum = z
   .number()
   .nonnegative()
@@ -55,9 +55,9 @@ export const cartMessage = z
     severity: z
       .enum(['recoverable', 'requires_buyer_input', 'requires_buyer_review'])
       .optional()
-      .meta({ description: 'Of an error: whether a program can correct it, or needs the buyer' }),
+      .meta({ description: 'Only of an error: whether a program can correct it or the buyer must' }),
     code: z.enum(messageCodes),
-    pointer: z.string().meta({ description: 'A JSON pointer to the part of the cart' }),
+    pointer: z.string().meta({ description: 'A JSON pointer to the field of the cart' }),
     detail: z.string(),
   })
   .meta({ id: 'CartMessage' });
@@ -84,7 +84,7 @@ const cartFields = {
     .array(z.string())
     .meta({ description: 'As they were entered. An invalid one stays, with a warning' }),
   discounts: z.array(appliedDiscount).meta({ description: 'The discounts that lower the total' }),
-  taxLines: z.array(taxLine).nullable().meta({ description: 'null: not known without an address' }),
+  taxLines: z.array(taxLine).nullable().meta({ description: 'null: not known yet' }),
   taxIncluded: z.boolean().meta({ description: 'Whether the amounts contain the tax' }),
   totals: z
     .object({ subtotal: sum, discount: sum, shipping: sum.nullable(), tax: sum.nullable(), total: sum.nullable() })
@@ -99,7 +99,7 @@ const cartFields = {
   metadata,
   source: orderSource.nullable(),
   orderId: id.nullable().meta({ description: 'The latest order of the cart' }),
-  expiresAt: time.meta({ description: 'Every change of the cart moves it' }),
+  expiresAt: time.meta({ description: 'Each change of the cart postpones it' }),
   createdAt: time,
   updatedAt: time,
 };

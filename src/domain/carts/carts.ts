@@ -39,8 +39,8 @@ export async function createCart(context: Context, input: z.infer<typeof newCart
 export const readCart = (context: Context, id: string) => run(context, 'read_cart', { id }, true);
 
 /**
- * The cart as it is shown. If it has a new question for its tenant's tax provider, this gets the answer and keeps it with
- * the cart in a second call, so that later responses need neither. Without an answer the tax is null, with a message.
+ * The cart as it is shown. If it has a new question for its tenant's tax provider, this asks the provider and stores the
+ * answer with the cart in a second call. Later responses then need neither. Without an answer the tax is null, with a message.
  */
 export async function withTax(context: Context, row: CartRow, isRead: boolean): Promise<CartRow> {
   const taxQuote = row.taxQuestion && (await tryQuote(context, row.taxQuestion));
@@ -70,7 +70,7 @@ export const updateCart = (
   });
 
 /**
- * Sets how many units of a SKU are in the cart. 0 removes its line, and one that is not there stays away.
+ * Sets how many units of a SKU are in the cart. 0 removes its line; without a line it changes nothing.
  * @throws ApiError not_found, version_mismatch, cart_not_open (field orderId), validation_failed (too many lines)
  */
 export const setItem = (
@@ -81,7 +81,7 @@ export const setItem = (
   ifMatch: number[] | undefined,
 ): Promise<VersionedCart> => run(context, 'set_cart_item', { id, sku, quantity, ifMatch });
 
-/** Ends an open cart. One that was cancelled already stays so. @throws ApiError not_found, cart_not_open */
+/** Ends an open cart. A cart that is cancelled already stays as it is. @throws ApiError not_found, cart_not_open */
 export const cancelCart = (context: Context, id: string) => run(context, 'cancel_cart', { id });
 
 async function run(
@@ -99,7 +99,7 @@ async function run(
 }
 
 /**
- * Ends carts whose time is over. Each batch of 200 is one transaction.
+ * Ends expired carts. Each batch of 200 is one transaction.
  * @returns how many carts have expired
  */
 export async function expireCarts(context: Context, budget: Budget): Promise<number> {

@@ -41,7 +41,7 @@ const each = <T extends z.ZodType<string>>(item: T) =>
     .array(item)
     .min(1)
     .max(1_000)
-    .refine((values) => new Set(values).size === values.length, { error: 'must not name one twice' })
+    .refine((values) => new Set(values).size === values.length, { error: 'must not contain duplicates' })
     .nullable()
     .optional();
 
@@ -62,13 +62,15 @@ const fields = {
     description: 'How many orders of one customer may use it, counted by e-mail address, or by customerId without one',
   }),
   minSubtotal: money.nullable().optional().meta({ description: 'Of all items of the order, before discounts' }),
-  skus: each(sku).meta({ description: 'The SKUs that it takes from, with the products of `collections`. null: all' }),
+  skus: each(sku).meta({
+    description: 'The SKUs that it applies to, with the products of `collections`. null in both: all',
+  }),
   collections: each(id).meta({
-    description: 'The collections whose products it takes from, without the collections below them',
+    description: 'The collections whose products it applies to, without the collections below them',
   }),
 };
 
-const combinable = z.boolean().meta({ description: 'Whether it applies together with others that may be combined' });
+const combinable = z.boolean().meta({ description: 'Whether it applies together with other combinable discounts' });
 
 export const newDiscount = z.strictObject({ ...fields, combinable: combinable.default(false) });
 

@@ -73,10 +73,12 @@ export const order = z
       .nullable()
       .meta({ description: 'null while the hold is undecided, and when there was not enough stock' }),
     payment: payment.nullable(),
-    shipment: shipment.nullable().meta({ description: 'The latest that has moved, otherwise the latest' }),
-    shipments: z.array(shipment).meta({ description: 'All of them, also cancelled ones, oldest first' }),
+    shipment: shipment.nullable().meta({ description: 'The latest shipment that has left, otherwise the latest one' }),
+    shipments: z.array(shipment).meta({ description: 'All shipments, cancelled ones too, oldest first' }),
     refunds: z.array(refund).meta({ description: 'Oldest first' }),
-    number: z.string().meta({ description: 'For people: shorter than the id', examples: ['K7QF2-M9X4T'] }),
+    number: z
+      .string()
+      .meta({ description: 'For people to say and write: shorter than the id', examples: ['K7QF2-M9X4T'] }),
     cartId: id.nullable(),
     source: orderSource.nullable(),
     email: z.string().nullable(),
@@ -84,7 +86,7 @@ export const order = z
     discountTotal: money.meta({ description: 'What the discounts take off the lines' }),
     shippingTotal: money.meta({ description: 'The price of shipping, less its discounts' }),
     shippingTax: money,
-    taxTotal: money.meta({ description: 'All tax, with that of shipping' }),
+    taxTotal: money.meta({ description: 'The tax of the lines and of shipping' }),
     taxIncluded: z.boolean().meta({
       description:
         'Whether the amounts contain the tax. `total` = `subtotal` − `discountTotal` + `shippingTotal`, + `taxTotal` if not',
@@ -135,7 +137,7 @@ export const restock = z.boolean().optional().meta({
 
 export const cancellation = z.strictObject({ reason: text(255).optional(), restock });
 
-/** A line with its frozen amounts. Of an order without discounts and taxes only the price is stored. */
+/** A line with its frozen amounts. A plain order stores only its prices. */
 function toLine(row: OrderRow, line: Line, index: number): Order['items'][number] {
   const frozen = row.lines?.[index];
   return {

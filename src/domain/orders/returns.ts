@@ -13,12 +13,12 @@ export const orderReturn = z
     id,
     orderId: id,
     status: z.enum(['requested', 'received', 'refunded', 'cancelled']).meta({
-      description: '`received`: its refund is not made yet, or has failed. `refunded`: the money went back',
+      description: '`received`: its refund is not made yet or has failed. `refunded`: the money was refunded',
     }),
     items: z.array(
       z.object({
         lineId: z.string(),
-        quantity: whole.meta({ description: 'The units that were announced' }),
+        quantity: whole.meta({ description: 'The units that were requested' }),
         receivedQuantity: whole.nullable().meta({ description: 'The units that came. null until it is received' }),
         restock: z.boolean().meta({ description: 'Whether the units go back into stock when they come' }),
       }),
@@ -50,9 +50,9 @@ export const receipt = z.strictObject({
     .max(1_200)
     .refine(namesLinesOnce.check, { error: namesLinesOnce.error })
     .optional()
-    .meta({ description: 'What really came. Default: everything' }),
+    .meta({ description: 'The units that came. Default: all' }),
   refund: z.boolean().optional().meta({
-    description: 'false: the money went back in another way, so that nothing is refunded. Default: true',
+    description: 'false: nothing is refunded, because the money went back in another way. Default: true',
   }),
 });
 
@@ -71,7 +71,7 @@ const toReturn = (row: ReturnRow): z.infer<typeof orderReturn> => ({
 });
 
 /**
- * Announces that units of an order come back, and reserves them for this return.
+ * Requests a return of units of an order, and reserves them for it.
  * @throws ApiError not_found, conflict (the order is not paid, or has ended), refund_exceeds_payment, validation_failed
  */
 export async function requestReturn(context: Context, orderId: string, input: z.infer<typeof newReturn>) {

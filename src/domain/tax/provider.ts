@@ -6,8 +6,8 @@ import { StripeCallError } from '../../stripe/client.ts';
 import { calculateTax } from '../../stripe/tax.ts';
 
 /**
- * Computes the tax of the lines and the shipping of one cart or order. The tenant's own rates are no provider: they are in
- * the database, which asks nobody then.
+ * Computes the tax of the lines and the shipping of one cart or order. The tenant's own rates need no provider, because
+ * the database has them.
  * @throws StripeCallError; `permanent`: the same question will never get an answer
  */
 export type TaxProvider = (context: Context, question: TaxQuestion) => Promise<TaxQuote>;
