@@ -96,7 +96,9 @@ const schema = z.object({
   STRIPE_CONNECT_WEBHOOK_SECRET: z.string().min(1).optional(),
   /** Only for a server other than api.stripe.com, such as the emulator. */
   STRIPE_API_URL: z.url().optional(),
-  /** VIES, which says whether a VAT number of the European Union exists. Only for another server, such as the emulator. */
+  /**
+   * VIES, which says whether a VAT number of the European Union exists. Only for another server, such as the emulator.
+   */
   VIES_URL: z.url().default('https://ec.europa.eu/taxation_customs/vies/rest-api'),
   CARRIER: z.enum(['manual', 'shippo', 'easypost']).default('manual'),
   /**

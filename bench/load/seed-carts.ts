@@ -44,7 +44,9 @@ export async function seedCartShop(fixture: Fixture): Promise<CartShop> {
   return { publishableKey, shippingOptionId };
 }
 
-/** Adds carts that can be checked out, as the API writes them: three lines, an address, a shipping option and a code. */
+/**
+ * Adds carts that can be checked out, as the API writes them: three lines, an address, a shipping option and a code.
+ */
 export async function seedCarts(fixture: Fixture, shop: CartShop, count: number): Promise<OpenCart[]> {
   const prefix = `ct_${randomBytes(12).toString('hex')}`;
   const address = { name: 'Ada', street1: '1 Main St', city: 'Springfield', state: 'IL', zip: '62701', country: 'US' };

@@ -148,7 +148,9 @@ async function decide(story: Story, cart: Cart, order: Ordered): Promise<boolean
   return true;
 }
 
-/** A shopper fills a cart in the browser and orders it, with what else shoppers do: two tabs, second thoughts, refunds. */
+/**
+ * A shopper fills a cart in the browser and orders it, with what else shoppers do: two tabs, second thoughts, refunds.
+ */
 export async function shopInBrowser(story: Story): Promise<void> {
   const { random } = story;
   const cart = await openCart(story);

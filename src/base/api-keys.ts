@@ -20,7 +20,10 @@ export const scopesOf = (kind: Kind): string[] => (kind === 'secret' ? scopes : 
 
 const prefixes = { secret: 'sk', publishable: 'pk', session: 'cs' };
 
-/** What a key, or the token of a customer's session, begins with. The database of a request is found by it: `cellOfKey` in cells.ts reads it again. */
+/**
+ * What a key, or the token of a customer's session, begins with. The database of a request is found by it: `cellOfKey`
+ * in cells.ts reads it again.
+ */
 const startOfKey = (kind: Kind | 'session', cell: string): string =>
   `${prefixes[kind]}_live_${cell === defaultCell ? '' : `${cell}_`}`;
 

@@ -1,6 +1,9 @@
 import { ApiError } from './errors.ts';
 
-/** One log line: a request, a queue message, a job, a relay run, or a tax that was not computed or does not add up. No field may hold a secret, a body or SQL. */
+/**
+ * One log line: a request, a queue message, a job, a relay run, or a tax that was not computed or does not add up. No
+ * field may hold a secret, a body or SQL.
+ */
 export type Line = {
   kind: 'request' | 'message' | 'job' | 'relay' | 'tax';
   id: string;

@@ -104,7 +104,9 @@ function isSpanish(number: string): boolean {
   return letter === String(check) || letter === cifLetters[check];
 }
 
-/** France, DGFiP: a key of two digits for the SIREN (Luhn). Monaco's begin with 000. A key with a letter has no public rule. */
+/**
+ * France, DGFiP: a key for the SIREN (Luhn). Monaco's numbers begin with 000. A key with a letter has no public rule.
+ */
 function isFrench(number: string): boolean {
   const siren = number.slice(2);
   if (!siren.startsWith('000') && !hasLuhn(siren)) return false;
@@ -121,7 +123,10 @@ function isNorthernIrish(number: string): boolean {
 
 const irishLetters = 'WABCDEFGHIJKLMNOPQRSTUV';
 
-/** Ireland, Revenue: seven digits, a check letter, and since 2013 one more letter. Before, the second place was not a digit. */
+/**
+ * Ireland, Revenue: seven digits, a check letter, and since 2013 another letter. Old numbers have a sign or letter
+ * second.
+ */
 function isIrish(number: string): boolean {
   const isNew = /^\d{7}/.test(number);
   const digits = isNew ? number.slice(0, 7) : `0${number.slice(2, 7)}${number[0]}`;
@@ -159,7 +164,10 @@ const isGreek = (number: string): boolean =>
 
 type Rule = { form: RegExp; example: string; check: (number: string) => boolean };
 
-/** By the prefix of the number. Greece writes EL; Northern Ireland counts as a part of the Union for goods, and writes XI. */
+/**
+ * By the prefix of the number. Greece writes EL; Northern Ireland counts as a part of the Union for goods, and writes
+ * XI.
+ */
 const rules: Record<string, Rule> = {
   AT: { form: /^U\d{8}$/, example: 'ATU13585627', check: isAustrian },
   BE: { form: /^[01]\d{9}$/, example: 'BE0428759497', check: isBelgian },
@@ -210,7 +218,9 @@ function slovenianCheck(number: string): number {
   return check === 10 ? 0 : check;
 }
 
-/** The number as VIES takes it: capital letters and digits. Greece's GR is EL, and Belgium's old nine digits get a 0. */
+/**
+ * The number as VIES takes it: capital letters and digits. Greece's GR is EL, and Belgium's old nine digits get a 0.
+ */
 export const normalizeVatNumber = (text: string): string =>
   text
     .toUpperCase()
@@ -218,7 +228,9 @@ export const normalizeVatNumber = (text: string): string =>
     .replace(/^GR/, 'EL')
     .replace(/^BE(?=\d{9}$)/, 'BE0');
 
-/** Why a normalized number is none; undefined if its form and check digits are right. Only VIES knows whether it exists. */
+/**
+ * Why a normalized number is not valid; undefined if its form and check digits are right. VIES knows whether it exists.
+ */
 export function vatNumberFault(number: string): string | undefined {
   const rule = rules[number.slice(0, 2)];
   if (!rule)

@@ -5,8 +5,8 @@ import { deleteLabels, makeLabels } from '../domain/labels.ts';
 import { PartlyApplied } from './partly-applied.ts';
 
 /**
- * order.confirmed, shipping.label.requested: makes the label. customer.erased: deletes the stored labels. shipping.tracking.updated (external): updates the
- * parcel's status.
+ * order.confirmed, shipping.label.requested: makes the label. customer.erased: deletes the stored labels.
+ * shipping.tracking.updated (external): updates the parcel's status.
  */
 export async function consumeForShipping(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'shipping.tracking.updated') {

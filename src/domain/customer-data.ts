@@ -17,8 +17,8 @@ export const customerExport = z
   .meta({ id: 'CustomerExport' });
 
 /**
- * Erases the personal data of a customer: the customer, its sessions, and the e-mail, names and addresses in its orders,
- * carts, places, labels and stored responses. Ids and amounts stay. A consumer deletes the files of its labels.
+ * Erases the personal data of a customer: the customer, its sessions, and the e-mail, names and addresses in its
+ * orders, carts, places, labels and stored responses. Ids and amounts stay. A consumer deletes the files of its labels.
  * @throws ApiError not_found, conflict (an order or a place in a campaign is not finished)
  */
 export async function eraseCustomer(context: Context, customerId: string): Promise<void> {

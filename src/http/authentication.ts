@@ -67,8 +67,8 @@ function explain(c: HttpContext, operation: Operation, error: unknown): unknown 
 /**
  * Checks the key. Usually the operation's own database call does this, so a valid request needs no extra call. An extra
  * call checks the key first if the body is large and the key is not known, or if the operation never allows a
- * publishable key or a session. If a request fails before its database call, the key is checked then: an invalid key is always the
- * error returned.
+ * publishable key or a session. If a request fails before its database call, the key is checked then: an invalid key is
+ * always the error returned.
  * @throws ApiError unauthenticated, forbidden, unavailable
  */
 export const authentication = createMiddleware<AppEnv>(async (c, next) => {

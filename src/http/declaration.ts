@@ -28,8 +28,9 @@ export type Operation<
   /** A token in the query may replace the key, for browser APIs that cannot send headers. */
   takesLiveToken?: true;
   /**
-   * For an operation without a scope, or one that checks more than the key: which of its requests count against the limit of their address. Default: none. If
-   * it takes a database call to reject one, those that are under way count too.
+   * For an operation without a scope, or one that checks more than the key: which of its requests count against the
+   * limit of their address. Default: none. If it takes a database call to reject one, those that are under way count
+   * too.
    */
   counted?: 'all' | 'rejected' | 'rejected by the database';
   idempotency?: 'required' | 'optional';

@@ -136,8 +136,8 @@ export type Sender = {
 
 /**
  * Counts a request against the limit of its key, or of its address and its cart or session if it comes from a browser.
- * While the key is not known it counts as a trial of its address too, before the database is called. A key that the database has just rejected is rejected here for 10 s. The caller reports the
- * outcome.
+ * While the key is not known it counts as a trial of its address too, before the database is called. A key that the
+ * database has just rejected is rejected here for 10 s. The caller reports the outcome.
  * @returns `isKnown`: the database accepted the key in the last 10 minutes
  * @throws ApiError rate_limited, with `Retry-After`; unauthenticated
  */

@@ -66,8 +66,8 @@ type AnsweredLine = Pick<Stripe.Tax.CalculationLineItem, 'reference' | 'amount' 
 
 /**
  * The answer that a calculation has for a question. The taxes of the lines are taken as they are. If Stripe's own total
- * differs from their sum, the lines count, and the difference is logged: every sum of an order must agree. Stripe does not
- * report such a calculation, because the payment has another amount.
+ * differs from their sum, the lines count, and the difference is logged: every sum of an order must agree. Stripe does
+ * not report such a calculation, because the payment has another amount.
  * @throws StripeCallError if a line has no tax, or one that no line can have
  */
 export function toQuote(

@@ -37,8 +37,8 @@ const request = (fields: Partial<ClientRequest> & { operation: string }, respons
 const respond = (status: number, body: unknown): ClientResponse => ({ status, body, replayed: false });
 
 /**
- * Books without findings: a paid order with a refund and a label, an order without stock, a successful campaign, and the
- * carts of the two orders.
+ * Books without findings: a paid order with a refund and a label, an order without stock, a successful campaign, and
+ * the carts of the two orders.
  */
 function validBooks(): Books {
   const items = [{ sku: 'A', quantity: 2, price: 10 }];

@@ -34,8 +34,8 @@ const sagaTopics = [
 ];
 
 /**
- * Topics that this test does not trigger: the first needs an erased customer (test/orders/erasure.test.ts), the next two
- * images (test/catalog/image-fetch.test.ts), then an authorized card, and a carrier that fails.
+ * Topics that this test does not trigger: the first needs an erased customer (test/orders/erasure.test.ts), the next
+ * two images (test/catalog/image-fetch.test.ts), then an authorized card, and a carrier that fails.
  */
 const notTriggered = [
   'customer.erased',

@@ -5,7 +5,8 @@ import { type Reply, type Store, startStore, until } from '../support/harness.ts
 import { startQueues, stopQueues } from '../support/outbox.ts';
 import { home } from '../support/shipping.ts';
 
-// A place costs the campaign's price, the tax for its address and its shipping option. The amounts are fixed at the join.
+// A place costs the campaign's price, the tax for its address and its shipping option. The amounts are fixed at the
+// join.
 
 let store: Store;
 let fixture: ReturnType<typeof campaignFixture>;

@@ -36,7 +36,9 @@ export type Order = {
 /** How many orders may use the discount code of a run. */
 export const mostUses = 2;
 
-/** `uses`: the taken uses of the code. `todo`: the pending work of consumers and webhooks, each as `verb name [cents]`. */
+/**
+ * `uses`: the taken uses of the code. `todo`: the pending work of consumers and webhooks, each as `verb name [cents]`.
+ */
 export type State = {
   stock: Record<string, { free: number; held: number }>;
   orders: Record<string, Order>;
@@ -344,8 +346,8 @@ function sell(state: State, order: Order): void {
 }
 
 /**
- * A webhook reports the payment. The units become sold, or they and the use of the code are taken again, or the payment is
- * refunded.
+ * A webhook reports the payment. The units become sold, or they and the use of the code are taken again, or the payment
+ * is refunded.
  */
 function applyPaid(state: State, order: Order): void {
   const payment = paymentOf(order);

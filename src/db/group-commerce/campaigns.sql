@@ -175,9 +175,9 @@ begin
 end
 $$;
 
--- `input`: {campaignId, userId?}; a customer's session leaves as its customer. Allowed while the campaign is active. A user who has left already gets the same
--- result. Raises not_found. Returns the error campaign_not_open. Emits campaign.left, payment.cancelled,
--- inventory.released. Locks the campaign, then the participant.
+-- `input`: {campaignId, userId?}; a customer's session leaves as its customer. Allowed while the campaign is active. A
+-- user who has left already gets the same result. Raises not_found. Returns the error campaign_not_open. Emits
+-- campaign.left, payment.cancelled, inventory.released. Locks the campaign, then the participant.
 create or replace function group_commerce.leave_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

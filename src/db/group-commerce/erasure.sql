@@ -1,8 +1,8 @@
 -- requires: platform/access.sql
 -- Erasing and exporting what is stored about a customer.
 
--- Erases the e-mail, addresses and metadata of a user's places. Returns false, and erases nothing, while one of them is not finished. Locks
--- the places by id. For orders.
+-- Erases the e-mail, addresses and metadata of a user's places. Returns false, and erases nothing, while one of them is
+-- not finished. Locks the places by id. For orders.
 create or replace function group_commerce.erase_places(user_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -9,8 +9,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     where p.order_id = may_reach_place.order_id and p.user_id = platform.shopper()->>'customer')
 $$;
 
--- A page of the places that a session's customer has and had in a campaign, newest first. `input`: {campaignId, before?,
--- limit}. Raises not_found (no such campaign). The answer is an array of places.
+-- A page of the places that a session's customer has and had in a campaign, newest first. `input`: {campaignId,
+-- before?, limit}. Raises not_found (no such campaign). The answer is an array of places.
 create or replace function group_commerce.show_places(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

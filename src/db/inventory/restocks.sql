@@ -2,8 +2,8 @@
 -- Units of paid orders that go back into stock: of some lines, or of a whole order. A reservation counts them for each
 -- SKU in `restocked`, so that none goes back twice. Lock order: order, reservation, stock by SKU.
 
--- Adds units to the stock of SKUs (sorted, each once). Ending an order must never fail, so units above the largest count
--- are written off in the ledger. Locks the stock by SKU.
+-- Adds units to the stock of SKUs (sorted, each once). Ending an order must never fail, so units above the largest
+-- count are written off in the ledger. Locks the stock by SKU.
 create or replace function inventory.put_back(of_skus text[], units integer[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -49,9 +49,9 @@ begin
 end
 $$;
 
--- Takes units that restock_units has put back out of the stock again, all or nothing: false if too few are in stock. Does
--- nothing and returns true if the order has ended. Locks the reservation, then stock by SKU. The caller has locked the
--- order. For orders.
+-- Takes units that restock_units has put back out of the stock again, all or nothing: false if too few are in stock.
+-- Does nothing and returns true if the order has ended. Locks the reservation, then stock by SKU. The caller has locked
+-- the order. For orders.
 create or replace function inventory.take_restocked(order_id varchar, of_skus text[], units integer[]) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -101,9 +101,9 @@ begin
 end
 $$;
 
--- Commits the units that restock_rest has put back again, all or nothing: false if too few are in stock. `back_units` of
--- `back_skus` (each once) stay in stock: another refund has put them back. Locks the reservation,
--- then stock by SKU. The caller has locked the order. For orders. Emits inventory.reserved.
+-- Commits the units that restock_rest has put back again, all or nothing: false if too few are in stock. `back_units`
+-- of `back_skus` (each once) stay in stock: another refund has put them back. Locks the reservation, then stock by SKU.
+-- The caller has locked the order. For orders. Emits inventory.reserved.
 create or replace function inventory.recommit(order_id varchar, back_skus text[], back_units integer[]) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,6 +1,6 @@
 -- requires: platform/access.sql, platform/events.sql, orders/shoppers.sql, orders/orders.sql
--- Places in campaigns: what one costs with tax and shipping, and its order. For group commerce, which holds the unit and
--- the money of a place before its order exists.
+-- Places in campaigns: what one costs with tax and shipping, and its order. For group commerce, which holds the unit
+-- and the money of a place before its order exists.
 
 -- The e-mail of a session's customer, who is not erased until the transaction ends (orders.keep_customer). The lock is
 -- taken before the campaign's. Raises unauthenticated if the customer was erased meanwhile.
@@ -13,8 +13,8 @@ end
 $$;
 
 -- The amounts that a place freezes. `input`: {userId, campaignId, sku, price, currency, email?, shippingAddress?,
--- billingAddress?, shippingOptionId?}. Campaigns take no discounts. Returns {subtotal, discount, shipping, shippingTax, tax,
--- total, taxIncluded, taxLines, shippingOption, lines}, or the error validation_failed of settle_order.
+-- billingAddress?, shippingOptionId?}. Campaigns take no discounts. Returns {subtotal, discount, shipping, shippingTax,
+-- tax, total, taxIncluded, taxLines, shippingOption, lines}, or the error validation_failed of settle_order.
 create or replace function orders.settle_place(input jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare

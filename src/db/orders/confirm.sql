@@ -2,8 +2,8 @@
 -- Confirming an order that is paid.
 
 -- created or failed → confirmed, if the units are held: the order, order.confirmed and the label request, unless the
--- tenant requests its labels itself. Returns null
--- if they are not held, or if the order is in another state or has lost its place. The caller has locked the order.
+-- tenant requests its labels itself. Returns null if they are not held, or if the order is in another state or has lost
+-- its place. The caller has locked the order.
 create or replace function orders.confirm_held_order(order_id varchar) returns orders.orders
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -40,7 +40,8 @@ $$;
 
 -- The order is paid (or costs nothing): confirms it and commits its hold. A hold that was released is taken again.
 -- Returns {confirmed, reason, skus}; confirmed is false if the stock is gone or the order was cancelled, and then the
--- caller refunds the money. Uses of discounts are taken again too. The caller has locked the order. For payments. Emits order.confirmed.
+-- caller refunds the money. Uses of discounts are taken again too. The caller has locked the order. For payments. Emits
+-- order.confirmed.
 create or replace function orders.confirm_paid_order(order_id varchar) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

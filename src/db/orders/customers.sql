@@ -57,10 +57,10 @@ begin
 end
 $$;
 
--- `input`: {id, ifMatch?: [version], change: {email?, name?, phone?, addresses?, group?, metadata?, vatNumber?}}. Raises
--- not_found, version_mismatch; forbidden if a session changes more than name, phone and addresses. Returns the error
--- email_taken (customers_email_unique). A VAT number that changes is pending, and emits customer.vat.requested. Locks
--- the customer for the version check.
+-- `input`: {id, ifMatch?: [version], change: {email?, name?, phone?, addresses?, group?, metadata?, vatNumber?}}.
+-- Raises not_found, version_mismatch; forbidden if a session changes more than name, phone and addresses. Returns the
+-- error email_taken (customers_email_unique). A VAT number that changes is pending, and emits customer.vat.requested.
+-- Locks the customer for the version check.
 create or replace function orders.update_customer(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

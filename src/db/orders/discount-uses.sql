@@ -1,12 +1,12 @@
 -- requires: platform/access.sql, orders/terms.sql
 -- Uses of discounts. Only a discount with a limit has counters: one row for `usageLimit`, and one a customer for
 -- `perCustomerLimit`. An order's uses count from placing until it fails or is cancelled. A counter is always the number
--- of its rows in discount_uses that are taken. Lock order: the order, then its discounts, their counters, the customers'
--- counters, each by id, then stock. Orders share the lock on a discount: it only keeps limits from being added or removed
--- meanwhile (orders.change_limits).
+-- of its rows in discount_uses that are taken. Lock order: the order, then its discounts, their counters, the
+-- customers' counters, each by id, then stock. Orders share the lock on a discount: it only keeps limits from being
+-- added or removed meanwhile (orders.change_limits).
 
--- Locks the counters of these orders' uses before any of them changes. A function that works on several orders calls this
--- before it locks the stock of the first one. No hash or merge joins, so that each counter is looked up.
+-- Locks the counters of these orders' uses before any of them changes. A function that works on several orders calls
+-- this before it locks the stock of the first one. No hash or merge joins, so that each counter is looked up.
 create or replace function orders.lock_uses(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -29,8 +29,8 @@ begin
 end
 $$;
 
--- Counts the uses that an order's rows in discount_uses record. If a limit is reached, returns {discount, fault}, and the
--- caller undoes the others; otherwise null. The conditions on `used` decide under the counters' locks.
+-- Counts the uses that an order's rows in discount_uses record. If a limit is reached, returns {discount, fault}, and
+-- the caller undoes the others; otherwise null. The conditions on `used` decide under the counters' locks.
 create or replace function orders.count_taken_uses(order_id varchar) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -96,8 +96,8 @@ begin
 end
 $$;
 
--- Takes the uses of an order again if its money arrived after it had failed, also the uses of a discount that was deleted
--- in the meantime. Returns false, and takes none, if one of them is gone.
+-- Takes the uses of an order again if its money arrived after it had failed, also the uses of a discount that was
+-- deleted in the meantime. Returns false, and takes none, if one of them is gone.
 create or replace function orders.retake_uses(order_id varchar) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -76,8 +76,8 @@ end
 $$;
 
 -- Starts or stops counting when a limit was added or removed. A new counter starts from the uses that are recorded as
--- taken. Every function that changes a use locks its discount `for key share` first. So this waits for them, and the next
--- statement sees their uses. If only the number of a limit changes, no lock is needed.
+-- taken. Every function that changes a use locks its discount `for key share` first. So this waits for them, and the
+-- next statement sees their uses. If only the number of a limit changes, no lock is needed.
 create or replace function orders.change_limits(before orders.discounts, after orders.discounts) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin

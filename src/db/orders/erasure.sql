@@ -70,9 +70,9 @@ begin
 end
 $$;
 
--- Everything that is stored about a customer, for an export. `input`: {id, before?, limit}. Returns {customer, carts, places,
--- orders}: the orders newest first, `limit` of them below the id `before`; the others only without `before`. Raises
--- not_found.
+-- Everything that is stored about a customer, for an export. `input`: {id, before?, limit}. Returns {customer, carts,
+-- places, orders}: the orders newest first, `limit` of them below the id `before`; the others only without `before`.
+-- Raises not_found.
 create or replace function orders.export_customer(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare

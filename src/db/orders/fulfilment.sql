@@ -74,8 +74,8 @@ language sql stable as $$
   from unnest(orders.units_left(o), wanted) with ordinality u(free, asked, n) where asked > free order by n limit 1
 $$;
 
--- Takes units out of a parcel that is cancelled or failed. `units`: null takes all units of the order out of parcels. The caller has locked the order.
--- For shipping.
+-- Takes units out of a parcel that is cancelled or failed. `units`: null takes all units of the order out of parcels.
+-- The caller has locked the order. For shipping.
 create or replace function orders.unfulfil(order_id varchar, units integer[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update orders.orders o set fulfilled_quantities = case when units is not null
@@ -99,10 +99,11 @@ language sql stable as $$
   from parcel
 $$;
 
--- A parcel has moved or units were refunded: the order becomes `shipped` or `delivered` if that was the rest. The status
--- never goes back; a cancelled or refunded order keeps its status. Parcels that have not moved end with the change to
--- `shipped`, because their units are refunded or on their way in another parcel, and once every unit is refunded. Returns whether the
--- status changed. The caller has locked the order. For shipping, and for refunds of units. Emits shipping.cancelled.
+-- A parcel has moved or units were refunded: the order becomes `shipped` or `delivered` if that was the rest. The
+-- status never goes back; a cancelled or refunded order keeps its status. Parcels that have not moved end with the
+-- change to `shipped`, because their units are refunded or on their way in another parcel, and once every unit is
+-- refunded. Returns whether the status changed. The caller has locked the order. For shipping, and for refunds of
+-- units. Emits shipping.cancelled.
 create or replace function orders.complete_shipping(order_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

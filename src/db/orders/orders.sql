@@ -85,9 +85,9 @@ language sql stable as $$
 $$;
 
 -- The amounts of an order with its tenant's taxes, shipping options and discounts: what orders.settle returns, with
--- `lines` as the order freezes them: [{id, name, subtotal, discount, tax, total}]. A line's id is its position. Without an
--- address the order is taxed in the tenant's country. Returns the errors discount_invalid, validation_failed (an option
--- that is not offered, a total that cannot be charged).
+-- `lines` as the order freezes them: [{id, name, subtotal, discount, tax, total}]. A line's id is its position. Without
+-- an address the order is taxed in the tenant's country. Returns the errors discount_invalid, validation_failed (an
+-- option that is not offered, a total that cannot be charged).
 create or replace function orders.settle_order(items jsonb, input jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -127,9 +127,9 @@ $$;
 
 -- Adds an order with status `created`, and order.created, which the inventory consumer gets only if it decides the hold
 -- (`deferred`). One statement. `input`: {id, customerId, organizationId?, purchaseOrderNumber?, shippingAddress?,
--- billingAddress?, email?, metadata?, cartId?, source?, holdSeconds}; `amounts`: as orders.settle_order returns them, or
--- null. Returns the order as it is shown, and when its hold ends. With the search_path of its callers, because setting it
--- again would cost as much as a row.
+-- billingAddress?, email?, metadata?, cartId?, source?, holdSeconds}; `amounts`: as orders.settle_order returns them,
+-- or null. Returns the order as it is shown, and when its hold ends. With the search_path of its callers, because
+-- setting it again would cost as much as a row.
 create or replace function orders.add_order(input jsonb, items jsonb, total numeric, currency varchar, amounts jsonb,
   deferred boolean, out answer jsonb, out held_until timestamptz)
 language plpgsql as $$
@@ -170,12 +170,12 @@ $$;
 
 -- Places an order: the order, the hold on every line and the events, or nothing. `input`: {id, customerId, items,
 -- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, billingAddress?, email?, metadata?,
--- discountCodes?, shippingOptionId?, holdSeconds, async, paymentId?, taxQuote?}. The
--- tenant's own `hold_seconds` replaces `holdSeconds`. With `async` the consumer of order.created decides the hold. With
--- `paymentId` this opens the payment under that id too, unless the order costs nothing; the consumer of
--- inventory.reserved opens it otherwise. Without enough stock, the order is stored as failed, holds nothing, and the
--- result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines and settle_order, and
--- unavailable with `taxQuestion` until `taxQuote` answers it. Raises discount_invalid (take_uses).
+-- discountCodes?, shippingOptionId?, holdSeconds, async, paymentId?, taxQuote?}. The tenant's own `hold_seconds`
+-- replaces `holdSeconds`. With `async` the consumer of order.created decides the hold. With `paymentId` this opens the
+-- payment under that id too, unless the order costs nothing; the consumer of inventory.reserved opens it otherwise.
+-- Without enough stock, the order is stored as failed, holds nothing, and the result is {error: insufficient_inventory,
+-- orderId, shortages}. Returns the errors of price_lines and settle_order, and unavailable with `taxQuestion` until
+-- `taxQuote` answers it. Raises discount_invalid (take_uses).
 -- Emits order.created, and inventory.reserved (and payment.created), or inventory.insufficient and order.failed.
 -- One statement a step: the key, its stored answer, prices, the order, its hold, the answer. Each further statement
 -- would cost more than the rows that it writes.

@@ -38,9 +38,9 @@ language sql stable rows 1 as $$
 $$;
 
 -- Prices every line of a request. Slow path for orders with price lists, merged lines, another currency or errors.
--- `input`: {items: [{sku, quantity, price?}], currency?, pricing?, customerId?, organizationId?, hasTerms?}. Returns {items,
--- total, currency, skus, quantities}, or {error, …}: unknown_sku, currency_mismatch, price_changed, validation_failed.
--- Lines with the same SKU and price are merged, in the order in which they came.
+-- `input`: {items: [{sku, quantity, price?}], currency?, pricing?, customerId?, organizationId?, hasTerms?}. Returns
+-- {items, total, currency, skus, quantities}, or {error, …}: unknown_sku, currency_mismatch, price_changed,
+-- validation_failed. Lines with the same SKU and price are merged, in the order in which they came.
 create or replace function orders.price_lines(input jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -119,9 +119,9 @@ begin
 end
 $$;
 
--- Prices the lines of a request. `has_terms`: its total is more than that of its lines (orders.settle_order). Fast paths: one line; and one aggregate, if each SKU has one price, none in a price
--- list, and nothing is wrong. Otherwise price_lines, which may return an error in `refusal`. Lines are merged; `skus`
--- is sorted, each once.
+-- Prices the lines of a request. `has_terms`: its total is more than that of its lines (orders.settle_order). Fast
+-- paths: one line; and one aggregate, if each SKU has one price, none in a price list, and nothing is wrong. Otherwise
+-- price_lines, which may return an error in `refusal`. Lines are merged; `skus` is sorted, each once.
 create or replace function orders.price_items(input jsonb, out items jsonb, out total numeric, out currency varchar,
   out skus text[], out quantities integer[], out refusal jsonb, out has_terms boolean)
 language plpgsql stable as $$

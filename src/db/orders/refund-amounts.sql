@@ -1,6 +1,6 @@
 -- requires: platform/access.sql, platform/currencies.sql, orders/totals.sql
--- What the units of an order are worth when they are refunded. The amounts were frozen when the order was placed, so what
--- is refunded of one line never changes what another line is worth.
+-- What the units of an order are worth when they are refunded. The amounts were frozen when the order was placed, so
+-- what is refunded of one line never changes what another line is worth.
 
 -- The lines of an order with what happened to each of them. `total`: what was paid for it.
 create or replace function orders.lines_of(o orders.orders)
@@ -16,8 +16,8 @@ language sql stable as $$
   from jsonb_array_elements(o.items) with ordinality i(item, place)
 $$;
 
--- The units of these items that were sent, as far as can be known: not more than are in parcels and have not come back. A
--- return of units that were never sent is like a refund of them: they must not be sent any more.
+-- The units of these items that were sent, as far as can be known: not more than are in parcels and have not come back.
+-- A return of units that were never sent is like a refund of them: they must not be sent any more.
 create or replace function orders.sent_units(o orders.orders, items jsonb) returns jsonb
 language sql stable as $$
   select coalesce(jsonb_agg(jsonb_build_object('lineId', l.place::text,
@@ -33,8 +33,8 @@ language sql stable as $$
 $$;
 
 -- What a refund of units is worth: the worth of these units and the refunded units of the line together, less the money
--- refunded for the line. The first k of n units are worth k ÷ n of the line's total, rounded, so usually a refund is the
--- difference of two such sums. After a refund of other units has failed, it can be a cent more or less, so that all
+-- refunded for the line. The first k of n units are worth k ÷ n of the line's total, rounded, so usually a refund is
+-- the difference of two such sums. After a refund of other units has failed, it can be a cent more or less, so that all
 -- refunds add up again. `input`: {items: [{lineId, quantity}], shipping?: true (all that is left) or an amount}.
 -- `reserved`: units of each line that something else may refund (open returns). Returns {items: [{lineId, quantity,
 -- amount}], shipping, amount}, or the errors validation_failed, refund_exceeds_payment.

@@ -3,8 +3,8 @@
 
 -- Records a refund of units. `amounts`: what orders.refund_amounts returns, and each of its items with `restocked`, the
 -- units that go back into stock with it. `input`: {refundId, reason, returned}; `returned`: the units came back with a
--- return. Without anything to pay, no refund is made. Returns {refund, skus}: the refund or null, and the SKUs whose stock
--- changed; or the error refund_exceeds_payment, with nothing done. The caller has locked the order. Emits
+-- return. Without anything to pay, no refund is made. Returns {refund, skus}: the refund or null, and the SKUs whose
+-- stock changed; or the error refund_exceeds_payment, with nothing done. The caller has locked the order. Emits
 -- shipping.cancelled if the other units have been sent.
 create or replace function orders.record_refund(o orders.orders, amounts jsonb, input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -43,8 +43,8 @@ begin
 end
 $$;
 
--- POST /v1/orders/{id}/refunds. `input`: {id, refundId, items, shipping?, reason?, restock?}. `restock`: whether the units
--- go back into stock, at once; by default only if the order has no label. Raises not_found. Returns the errors of
+-- POST /v1/orders/{id}/refunds. `input`: {id, refundId, items, shipping?, reason?, restock?}. `restock`: whether the
+-- units go back into stock, at once; by default only if the order has no label. Raises not_found. Returns the errors of
 -- refund_amounts and payments.refund_units, and validation_failed if there is nothing to pay back.
 create or replace function orders.refund_order(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -86,10 +86,10 @@ begin
 end
 $$;
 
--- A refund by lines failed at the bank: its units are not refunded any more. Units that went back into stock with it are
--- taken again; if they are gone, the units stay as they are, and the merchant owes the buyer the money (a refund of an
--- amount). The units of a return stay too: they came back, and receiving the return again refunds them again. Returns the
--- SKUs whose stock changed. The caller has locked the order and the payment. For payments.
+-- A refund by lines failed at the bank: its units are not refunded any more. Units that went back into stock with it
+-- are taken again; if they are gone, the units stay as they are, and the merchant owes the buyer the money (a refund of
+-- an amount). The units of a return stay too: they came back, and receiving the return again refunds them again.
+-- Returns the SKUs whose stock changed. The caller has locked the order and the payment. For payments.
 create or replace function orders.undo_refund(order_id varchar, refund jsonb) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,7 +1,7 @@
 -- requires: platform/access.sql, platform/events.sql, orders/refunds.sql, payments/refunds.sql
--- Returns: a buyer sends units back. requested → received → refunded, or cancelled. `refunded` is not stored: a received
--- return is refunded once its refund has succeeded, or if there was nothing to refund. Every write of a return locks its
--- order first.
+-- Returns: a buyer sends units back. requested → received → refunded, or cancelled. `refunded` is not stored: a
+-- received return is refunded once its refund has succeeded, or if there was nothing to refund. Every write of a return
+-- locks its order first.
 
 -- A return as the API shows it, with its refund.
 create or replace function orders.return_json(r orders.returns, refund jsonb) returns jsonb
@@ -32,9 +32,9 @@ language sql stable as $$
   select jsonb_strip_nulls(jsonb_build_object('orderId', r.order_id, 'returnId', r.id, 'refundId', r.refund_id, 'items', items))
 $$;
 
--- POST /v1/orders/{id}/returns. `input`: {id, returnId, items: [{lineId, quantity, restock}], reason?, shipping?}. Reserves
--- the units, so that no other return and no refund takes them. Raises not_found. Returns the errors conflict (the order
--- is not paid, or has ended), refund_exceeds_payment (more units than are left). Emits return.requested.
+-- POST /v1/orders/{id}/returns. `input`: {id, returnId, items: [{lineId, quantity, restock}], reason?, shipping?}.
+-- Reserves the units, so that no other return and no refund takes them. Raises not_found. Returns the errors conflict
+-- (the order is not paid, or has ended), refund_exceeds_payment (more units than are left). Emits return.requested.
 create or replace function orders.request_return(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -71,11 +71,11 @@ begin
 end
 $$;
 
--- POST /v1/returns/{id}/receive. `input`: {id, refundId, items?: [{lineId, quantity, restock?}], refund?}: what came; by
--- default everything. Its units go back into stock if `restock` says so, and are refunded, unless `refund` is false: then
--- the money went back in another way. Units that did not come are no longer reserved. If the refund of a received return has
--- failed, this refunds the same amount again, and `items` must be absent. Raises not_found. Returns the errors conflict
--- (cancelled, or received already), validation_failed, refund_exceeds_payment. Emits return.received.
+-- POST /v1/returns/{id}/receive. `input`: {id, refundId, items?: [{lineId, quantity, restock?}], refund?}: what came;
+-- by default everything. Its units go back into stock if `restock` says so, and are refunded, unless `refund` is false:
+-- then the money went back in another way. Units that did not come are no longer reserved. If the refund of a received
+-- return has failed, this refunds the same amount again, and `items` must be absent. Raises not_found. Returns the
+-- errors conflict (cancelled, or received already), validation_failed, refund_exceeds_payment. Emits return.received.
 create or replace function orders.receive_return(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,11 +1,12 @@
 -- requires: platform/customer-sessions.sql, orders/customers.sql
--- How a customer logs in: with a session that the merchant opens, or with an ID token of the merchant's OpenID provider.
+-- How a customer logs in: with a session that the merchant opens, or with an ID token of the merchant's OpenID
+-- provider.
 
--- The customer of an ID token, whose signature the Worker has checked. `identity`: {issuer, subject, email?}; `email` is
--- an address that the provider has verified. Found by issuer and subject, or by the e-mail: then the customer is bound to
--- this issuer and subject from now on. Otherwise a customer with the e-mail is created under `new_id`. A customer that is
--- bound to another subject of this issuer stays bound to it. Two first log-ins of one person find the same customer
--- (customers_oidc_unique, customers_email_unique). Null: there is none, and none can be created.
+-- The customer of an ID token, whose signature the Worker has checked. `identity`: {issuer, subject, email?}; `email`
+-- is an address that the provider has verified. Found by issuer and subject, or by the e-mail: then the customer is
+-- bound to this issuer and subject from now on. Otherwise a customer with the e-mail is created under `new_id`. A
+-- customer that is bound to another subject of this issuer stays bound to it. Two first log-ins of one person find the
+-- same customer (customers_oidc_unique, customers_email_unique). Null: there is none, and none can be created.
 create or replace function orders.customer_of_identity(identity jsonb, new_id varchar) returns varchar
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

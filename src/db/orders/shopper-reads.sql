@@ -1,6 +1,6 @@
 -- requires: platform/access.sql, platform/events.sql, orders/shoppers.sql, orders/orders.sql, orders/customers.sql
--- What shoppers read. A secret key reads as fusion_reader, whose policies know tenants and scopes; these functions check
--- each row instead. A row that is not the caller's raises not_found.
+-- What shoppers read. A secret key reads as fusion_reader, whose policies know tenants and scopes; these functions
+-- check each row instead. A row that is not the caller's raises not_found.
 
 -- One order. `input`: {id}.
 create or replace function orders.show_order(call jsonb, input jsonb) returns jsonb

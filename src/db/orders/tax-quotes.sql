@@ -1,11 +1,11 @@
 -- requires: platform/access.sql, platform/currencies.sql, orders/totals.sql
--- Taxes that a provider other than the tenant's own rates computes. The database asks (tax_question), the Worker gets the
--- answer (src/domain/tax/provider.ts), and orders.settle uses it as long as the question is the same.
+-- Taxes that a provider other than the tenant's own rates computes. The database asks (tax_question), the Worker gets
+-- the answer (src/domain/tax/provider.ts), and orders.settle uses it as long as the question is the same.
 
 -- What a provider must know to compute the tax: {key, provider, tenant, account, currency, included, address,
--- addressSource, vatNumber, lines: [{id, quantity, amount, category}], shipping: {amount, category} | null}. Amounts are text, after
--- discounts. `key` is a hash of all other fields: an answer is used for the same key only. `totals`: orders.totals without
--- taxes; `lines`: its lines with their category. Null if there is nothing to tax.
+-- addressSource, vatNumber, lines: [{id, quantity, amount, category}], shipping: {amount, category} | null}. Amounts
+-- are text, after discounts. `key` is a hash of all other fields: an answer is used for the same key only. `totals`:
+-- orders.totals without taxes; `lines`: its lines with their category. Null if there is nothing to tax.
 create or replace function orders.tax_question(totals jsonb, lines jsonb, shipping_category text, terms jsonb) returns jsonb
 language sql immutable as $$
   select q.question || jsonb_build_object('key', encode(sha256(convert_to(q.question::text, 'UTF8')), 'hex'))
@@ -29,9 +29,9 @@ language sql stable as $$
   select coalesce(quote->>'key' = question->>'key' and (quote->>'expiresAt')::timestamptz > platform.clock(), false)
 $$;
 
--- The totals with the taxes of a quote: {calculationId, lines: [{id, amount}], shipping, taxLines: [{name, rate, taxable, amount}]}. The
--- amounts of the lines count: tax lines that do not add up to them get their shares by largest remainder, so that every
--- sum agrees to the cent. `totals`: orders.totals without taxes.
+-- The totals with the taxes of a quote: {calculationId, lines: [{id, amount}], shipping, taxLines: [{name, rate,
+-- taxable, amount}]}. The amounts of the lines count: tax lines that do not add up to them get their shares by largest
+-- remainder, so that every sum agrees to the cent. `totals`: orders.totals without taxes.
 create or replace function orders.apply_taxes(totals jsonb, quote jsonb, currency varchar) returns jsonb
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare

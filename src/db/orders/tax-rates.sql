@@ -24,8 +24,8 @@ language sql immutable as $$
       'detail', format('is not a region of %s: give its code in ISO 3166-2, with or without "%s-"', country, country)))) end
 $$;
 
--- `input`: {id, name, country, region?, category?, rate}. Returns the errors conflict (tax_rates_once), validation_failed
--- (a region of another country).
+-- `input`: {id, name, country, region?, category?, rate}. Returns the errors conflict (tax_rates_once),
+-- validation_failed (a region of another country).
 create or replace function orders.create_tax_rate(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -81,8 +81,8 @@ end
 $$;
 
 -- `input`: {id, ifMatch?: [version], change: {name?, country?, region?, category?, rate?}}. Raises not_found,
--- version_mismatch. Returns the errors conflict (tax_rates_once), validation_failed (a region of another country, or one
--- that stays while the country changes).
+-- version_mismatch. Returns the errors conflict (tax_rates_once), validation_failed (a region of another country, or
+-- one that stays while the country changes).
 create or replace function orders.update_tax_rate(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -16,8 +16,9 @@ language sql immutable as $$
 $$;
 
 -- Whether an order is a business's purchase in another member state than the seller's, with a number that VIES has
--- confirmed: no tax is due there (Article 138 of Directive 2006/112/EC; "Reverse charge"). Northern Ireland (XI) counts as a
--- member state for goods: its addresses are British, with a postcode of BT or the region NIR. Greece's numbers begin with EL.
+-- confirmed: no tax is due there (Article 138 of Directive 2006/112/EC; "Reverse charge"). Northern Ireland (XI) counts
+-- as a member state for goods: its addresses are British, with a postcode of BT or the region NIR. Greece's numbers
+-- begin with EL.
 create or replace function orders.is_reverse_charge(seller text, address jsonb, number text, status text) returns boolean
 language sql immutable as $$
   select coalesce(status = 'valid' and orders.is_in_eu(seller) and address->>'country' <> seller
@@ -28,8 +29,8 @@ language sql immutable as $$
 $$;
 
 -- The tax rates for an address, {rates: [{name, rate}], places: {category: position}}: the most specific rate of each
--- category. The empty category is for products and shipping options without a category. From most to least specific: country,
--- region and category; country and region; country and category; country.
+-- category. The empty category is for products and shipping options without a category. From most to least specific:
+-- country, region and category; country and region; country and category; country.
 create or replace function orders.find_rates(address jsonb, categories text[]) returns jsonb
 language sql stable as $$
   with best as (
@@ -98,8 +99,8 @@ language sql immutable as $$
 $$;
 
 -- The discounts that apply to these lines now, and the codes that do not: {discounts: [as in orders.totals], invalid:
--- [{code, index, reason, detail}]}. `lines`: [{id, sku, collections}]. `customer_key`: null while it is not known. A use
--- is counted when the order is placed (orders.take_uses), so this only says what would be refused now.
+-- [{code, index, reason, detail}]}. `lines`: [{id, sku, collections}]. `customer_key`: null while it is not known. A
+-- use is counted when the order is placed (orders.take_uses), so this only says what would be refused now.
 create or replace function orders.find_discounts(codes text[], lines jsonb, currency text, subtotal numeric,
   customer_key text) returns jsonb
 language sql stable as $$
@@ -149,14 +150,14 @@ language sql stable as $$
 $$;
 
 -- The totals of lines with the tenant's taxes, shipping options and discounts. `lines`: [{sku, quantity, price}]; a
--- line without a price is left out, and the id of a line is its position among the others. `terms`: {currency, customerId?, email?,
--- shippingAddress?, billingAddress?, shippingOptionId?, discountCodes?, noDiscounts?, shippingOptional?, taxQuote?};
--- `noDiscounts`: for quoted prices and campaigns. `shippingOptional`: without an option, shipping costs nothing.
--- Returns what orders.totals returns, with {shippingOptions, shippingOption: {id, name} | null, needsShipping,
--- needsAddress, invalidDiscounts, unusedDiscounts, customerKey, names: {sku: name}, taxQuestion}. Without an
--- address, tax, shippingTax, taxLines and total are null; without a shipping option, shipping, shippingTax and total. If
--- the tenant has a tax provider and `taxQuote` does not answer its question, the taxes are null too, and `taxQuestion`
--- (orders.tax_question) is the question.
+-- line without a price is left out, and the id of a line is its position among the others. `terms`: {currency,
+-- customerId?, email?, shippingAddress?, billingAddress?, shippingOptionId?, discountCodes?, noDiscounts?,
+-- shippingOptional?, taxQuote?}; `noDiscounts`: for quoted prices and campaigns. `shippingOptional`: without an option,
+-- shipping costs nothing. Returns what orders.totals returns, with {shippingOptions, shippingOption: {id, name} | null,
+-- needsShipping, needsAddress, invalidDiscounts, unusedDiscounts, customerKey, names: {sku: name}, taxQuestion}.
+-- Without an address, tax, shippingTax, taxLines and total are null; without a shipping option, shipping, shippingTax
+-- and total. If the tenant has a tax provider and `taxQuote` does not answer its question, the taxes are null too, and
+-- `taxQuestion` (orders.tax_question) is the question.
 -- A query costs more than the rows that it reads, so one query reads what every order needs.
 create or replace function orders.settle(lines jsonb, terms jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp

@@ -256,8 +256,8 @@ begin
 end
 $$;
 
--- Why an order cannot have these amounts, as a sentence; null if it can. Discounts can make a total small whose subtotal
--- fits into no column.
+-- Why an order cannot have these amounts, as a sentence; null if it can. Discounts can make a total small whose
+-- subtotal fits into no column.
 create or replace function orders.amounts_fault(amounts jsonb, currency varchar) returns text
 language sql stable as $$
   select case
@@ -267,9 +267,9 @@ language sql stable as $$
       platform.charge_fault((amounts->>'total')::numeric, currency) end
 $$;
 
--- Whether the frozen amounts of an order's lines are complete and add up to those of the order (orders_amounts_agree). The
--- functions of CHECK constraints are in PL/pgSQL, because each write prepares its constraints again, and would parse the
--- text of a SQL function to inline it.
+-- Whether the frozen amounts of an order's lines are complete and add up to those of the order (orders_amounts_agree).
+-- The functions of CHECK constraints are in PL/pgSQL, because each write prepares its constraints again, and would
+-- parse the text of a SQL function to inline it.
 create or replace function orders.lines_agree(lines jsonb, subtotal numeric, discount numeric, tax numeric,
   shipping_tax numeric, tax_included boolean, tax_lines jsonb) returns boolean
 language plpgsql immutable as $$

@@ -1,7 +1,7 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql
--- VAT numbers of customers. Their form is checked before they are stored, and VIES says whether they exist. A request to
--- VIES is an event (customer.vat.requested), which holds no number. Its consumer asks between two calls, so no row is
--- locked meanwhile.
+-- VAT numbers of customers. Their form is checked before they are stored, and VIES says whether they exist. A request
+-- to VIES is an event (customer.vat.requested), which holds no number. Its consumer asks between two calls, so no row
+-- is locked meanwhile.
 
 -- The numbers to check. `input`: {tenant, messages: [{eventId, customerId}]}. Returns {checks: [{eventId, customerId,
 -- number}]} for the events that were not applied yet and whose customer's number is still pending.
@@ -25,9 +25,10 @@ begin
 end
 $$;
 
--- Records what VIES said. `input`: {tenant, results: [{eventId, customerId, number, valid}]}. A result counts only while
--- the customer has this number and it is pending: a number that was changed meanwhile gets another check. The version
--- stays, because the status does not conflict with a client's change. Returns {recorded: [event id]}. Locks the customers by id.
+-- Records what VIES said. `input`: {tenant, results: [{eventId, customerId, number, valid}]}. A result counts only
+-- while the customer has this number and it is pending: a number that was changed meanwhile gets another check. The
+-- version stays, because the status does not conflict with a client's change. Returns {recorded: [event id]}. Locks the
+-- customers by id.
 create or replace function orders.record_vat_checks(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -56,9 +57,9 @@ begin
 end
 $$;
 
--- The cron: asks again about numbers that have been pending for `idleSeconds`. The queue never waits that long, so their message is
--- lost, or was given up because VIES was unavailable. `input`: {idleSeconds, limit}. Returns {requested}. Emits
--- customer.vat.requested.
+-- The cron: asks again about numbers that have been pending for `idleSeconds`. The queue never waits that long, so
+-- their message is lost, or was given up because VIES was unavailable. `input`: {idleSeconds, limit}. Returns
+-- {requested}. Emits customer.vat.requested.
 create or replace function orders.request_lost_vat_checks(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -2,8 +2,8 @@
 -- Erasing a customer's personal data.
 
 -- Erases the stored answers that name one of these ids (a customer, or its carts: the answers about its orders name one
--- of them). A repeated request gets 404 then, and does nothing. Reads all answers of the tenant's last 24 hours: an index
--- would cost every write. For orders.
+-- of them). A repeated request gets 404 then, and does nothing. Reads all answers of the tenant's last 24 hours: an
+-- index would cost every write. For orders.
 create or replace function platform.erase_answers(ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update platform.idempotency i

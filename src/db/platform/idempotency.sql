@@ -52,8 +52,8 @@ begin
 end
 $$;
 
--- The last statement of every write: stores the answer for 24 hours under the idempotency key, if there is one. The caller
--- removes secrets that are shown once from the answer before.
+-- The last statement of every write: stores the answer for 24 hours under the idempotency key, if there is one. The
+-- caller removes secrets that are shown once from the answer before.
 create or replace function platform.leave(call jsonb, operation text, answer jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

@@ -142,8 +142,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Deletes a batch of old rows: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or
--- topic of ours redelivers), and expired sessions of customers. Returns how many rows were deleted. Uses indexes only: the planner cannot know that almost
--- no rows are old, and would read them all.
+-- topic of ours redelivers), and expired sessions of customers. Returns how many rows were deleted. Uses indexes only:
+-- the planner cannot know that almost no rows are old, and would read them all.
 create or replace function platform.purge(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off as $$

@@ -45,12 +45,12 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   from platform.tenants t where t.id = platform.proven_tenant('catalog:read')
 $$;
 
--- `input`: {ifMatch?: [version], change: {name?, country?, currency?, pricesIncludeTax?, taxProvider?, shipFrom?, parcel?,
--- delayedPayments?, automaticLabels?, holdSeconds?, cartSeconds?, approvalSeconds?, graceSeconds?, links?, storefrontUrl?, oidc?,
--- carrier? (see change_credentials)}}. A field
--- that is left out stays as it is, and so does a link. Null: the Worker's setting, or no link. Raises version_mismatch.
--- Returns the error validation_failed: a carrier without a key or sender (tenants_carrier_has_key,
--- tenants_carrier_has_sender). Locks the tenant for the version check.
+-- `input`: {ifMatch?: [version], change: {name?, country?, currency?, pricesIncludeTax?, taxProvider?, shipFrom?,
+-- parcel?, delayedPayments?, automaticLabels?, holdSeconds?, cartSeconds?, approvalSeconds?, graceSeconds?, links?,
+-- storefrontUrl?, oidc?, carrier? (see change_credentials)}}. A field that is left out stays as it is, and so does a
+-- link. Null: the Worker's setting, or no link. Raises version_mismatch. Returns the error validation_failed: a carrier
+-- without a key or sender (tenants_carrier_has_key, tenants_carrier_has_sender). Locks the tenant for the version
+-- check.
 create or replace function platform.update_tenant(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,8 +1,8 @@
 -- requires: platform/access.sql
 -- Erasing a customer's personal data.
 
--- Erases the addresses of the labels of finished orders: their labels cannot be printed again. The caller has locked the
--- orders. For orders.
+-- Erases the addresses of the labels of finished orders: their labels cannot be printed again. The caller has locked
+-- the orders. For orders.
 create or replace function shipping.erase_labels(order_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update shipping.label_requests r set address = '{}', last_error = null,
@@ -12,8 +12,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   update shipping.shipments s set exception = null where s.order_id = any(order_ids);
 $$;
 
--- The consumer of customer.erased: the shipments whose stored labels must be deleted. `input`: {tenant, customers: [id]}.
--- Returns {shipments: [id]}.
+-- The consumer of customer.erased: the shipments whose stored labels must be deleted. `input`: {tenant, customers:
+-- [id]}. Returns {shipments: [id]}.
 create or replace function shipping.find_erased_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,7 +1,8 @@
 -- requires: platform/access.sql, shipping/shipments.sql, shipping/voids.sql
 -- Label requests: their units, and the lease of a caller that makes the label.
 
--- Adds the label request for all units of an order that has none. The caller has locked the order. Also called by orders.
+-- Adds the label request for all units of an order that has none. The caller has locked the order. Also called by
+-- orders.
 create or replace function shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id varchar)
   returns shipping.label_requests
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -17,9 +18,9 @@ begin
 end
 $$;
 
--- Takes the units of a request that is about to be leased: a part has its units already, the other request gets all that
--- are left. Units that were refunded since an earlier attempt are not shipped. If none are left, the request ends. The
--- caller has locked the order and seen that nobody has the lease.
+-- Takes the units of a request that is about to be leased: a part has its units already, the other request gets all
+-- that are left. Units that were refunded since an earlier attempt are not shipped. If none are left, the request ends.
+-- The caller has locked the order and seen that nobody has the lease.
 create or replace function shipping.take_units(r shipping.label_requests) returns shipping.label_requests
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -76,11 +77,11 @@ begin
 end
 $$;
 
--- Takes the lease of a label request, which has its units. A request that was given up starts to count its attempts again. `terms`: {from,
--- parcel, carrier, seconds}: the operator's sender, parcel and carrier, for a tenant that has set none, and how long
--- the lease lasts. If another carrier or account was asked before, it may have made a label: that one is voided, and
--- the request gets a new shipment id. Returns the task with its `account` and `lease`, by which record_labels
--- recognizes the caller; null if another caller has the lease. The caller has locked the order.
+-- Takes the lease of a label request, which has its units. A request that was given up starts to count its attempts
+-- again. `terms`: {from, parcel, carrier, seconds}: the operator's sender, parcel and carrier, for a tenant that has
+-- set none, and how long the lease lasts. If another carrier or account was asked before, it may have made a label:
+-- that one is voided, and the request gets a new shipment id. Returns the task with its `account` and `lease`, by which
+-- record_labels recognizes the caller; null if another caller has the lease. The caller has locked the order.
 create or replace function shipping.lease_label(r shipping.label_requests, terms jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -8,9 +8,9 @@ language sql stable as $$
 $$;
 
 -- POST /v1/shipments with items: a parcel of its own for these units. `address`: with a recipient name. A request whose
--- label is not made yet is continued: the one with the same idempotency key, or without keys the one with the same units.
--- The first part takes over from the request for all units, unless that one's label is made or is being made. Input and
--- result are those of open_shipment. The caller has locked the order.
+-- label is not made yet is continued: the one with the same idempotency key, or without keys the one with the same
+-- units. The first part takes over from the request for all units, unless that one's label is made or is being made.
+-- Input and result are those of open_shipment. The caller has locked the order.
 create or replace function shipping.open_part(call jsonb, order_row orders.orders, address jsonb, input jsonb)
   returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -88,12 +88,12 @@ end
 $$;
 
 -- POST /v1/shipments. `input`: {orderId, items?: [{lineId, quantity}], address?, shipmentId, from, parcel, carrier,
--- seconds}. Without items the parcel has all units that are left: an order has one such shipment. The address is that of
--- the order, if none is given. Returns the shipment; or {task, remind}, and then the Worker calls the carrier and ends
--- with record_shipment or record_labels; or {busy} if another caller is making the label. `remind`: no queued message
--- would retry the label. If a failed refund has made an order `confirmed` again, it gets another label under the new
--- shipment id, because its first label was cancelled. Locks the order. Raises not_found, conflict (the order's status),
--- idempotency_key_reused. Returns the errors conflict (a label for another address, no such units left),
+-- seconds}. Without items the parcel has all units that are left: an order has one such shipment. The address is that
+-- of the order, if none is given. Returns the shipment; or {task, remind}, and then the Worker calls the carrier and
+-- ends with record_shipment or record_labels; or {busy} if another caller is making the label. `remind`: no queued
+-- message would retry the label. If a failed refund has made an order `confirmed` again, it gets another label under
+-- the new shipment id, because its first label was cancelled. Locks the order. Raises not_found, conflict (the order's
+-- status), idempotency_key_reused. Returns the errors conflict (a label for another address, no such units left),
 -- validation_failed (no address, no such line).
 create or replace function shipping.open_shipment(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,9 +1,9 @@
 -- requires: platform/access.sql, platform/events.sql
 -- Shipments: parcels of an order, each with a label request. One request of an order is for all units that are left
--- (label_requests_one_whole_an_order), for its latest such shipment; the others are parts, whose units a client named. No
--- two live requests or shipments have the same unit (orders.fulfil). A cancelled label is not used again: the next one
--- has another shipment id. Lock order: the order (by orders.lock_order); its requests and shipments change only under
--- that lock. No carrier is called while a row is locked: a lease prevents two callers from making the same label.
+-- (label_requests_one_whole_an_order), for its latest such shipment; the others are parts, whose units a client named.
+-- No two live requests or shipments have the same unit (orders.fulfil). A cancelled label is not used again: the next
+-- one has another shipment id. Lock order: the order (by orders.lock_order); its requests and shipments change only
+-- under that lock. No carrier is called while a row is locked: a lease prevents two callers from making the same label.
 
 -- Units for each line of an order as the API shows them: [{lineId, quantity}].
 create or replace function shipping.items_json(quantities integer[]) returns jsonb
@@ -51,9 +51,10 @@ $$;
 
 -- The consumer of order.confirmed and shipping.label.requested. `input`: {tenant, messages: [{eventId, orderId,
 -- shipmentId, traceparent}], from, parcel, carrier, seconds}. Returns {tasks, busy}. `tasks`: labels that this caller
--- makes now, also after a redelivery, because the first delivery may have failed. `busy`: orders of which another caller
--- makes a label. An order without an address waits for one; a cancelled or refunded order gets no label. If the tenant
--- requests its labels itself, this only repeats those that it has requested. Locks the orders by id, one after the other.
+-- makes now, also after a redelivery, because the first delivery may have failed. `busy`: orders of which another
+-- caller makes a label. An order without an address waits for one; a cancelled or refunded order gets no label. If the
+-- tenant requests its labels itself, this only repeats those that it has requested. Locks the orders by id, one after
+-- the other.
 create or replace function shipping.open_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -83,8 +84,8 @@ begin
       and not exists (select from shipping.label_requests x where x.order_id = order_row.id) then
       perform shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
     end if;
-    -- `ended`: a refund of this order failed at the bank, or the merchant ships it in parts. Only the merchant can request
-    -- its next label.
+    -- `ended`: a refund of this order failed at the bank, or the merchant ships it in parts. Only the merchant can
+    -- request its next label.
     for request in select * from shipping.label_requests x
       where x.order_id = order_row.id and x.status in ('open', 'refused') order by x.created_at, x.shipment_id
     loop
@@ -103,8 +104,8 @@ $$;
 
 -- Saves a label that a carrier has made: {orderId, shipmentId (earlier Workers sent none), trackingNumber, carrier,
 -- provider, ownAccount?, externalId?, labelUrl, traceparent?}. The carrier gives one label for each shipment id, so all
--- callers have the same one. Returns null if the order or the request has ended in the meantime; then the request records
--- the label, and it is voided. A label of an earlier shipment id is voided too. Locks the order. Emits
+-- callers have the same one. Returns null if the order or the request has ended in the meantime; then the request
+-- records the label, and it is voided. A label of an earlier shipment id is voided too. Locks the order. Emits
 -- shipping.label.created.
 create or replace function shipping.save_label(label jsonb) returns shipping.shipments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -164,9 +165,9 @@ $$;
 -- Records the carrier's results. `input`: {tenant, results, most?}; a result is a label (see save_label) or {orderId,
 -- shipmentId, lease?, reason, permanent, remind?}. A request is given up (`refused`) if its failure is permanent or the
 -- `most`th in a row, and its units can be shipped in another parcel; a part then ends. With `remind` the queue retries
--- it. A failure counts only while its caller has the lease: another caller may be making the label by now. Returns {made,
--- refused, open}, each a list of order ids, and {shipments}: the same by shipment id. An order in none of them needs no
--- label any more. Locks the orders by id, one after the other. Emits shipping.label.requested.
+-- it. A failure counts only while its caller has the lease: another caller may be making the label by now. Returns
+-- {made, refused, open}, each a list of order ids, and {shipments}: the same by shipment id. An order in none of them
+-- needs no label any more. Locks the orders by id, one after the other. Emits shipping.label.requested.
 create or replace function shipping.record_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

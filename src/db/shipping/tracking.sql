@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/events.sql, shipping/shipments.sql, shipping/voids.sql
 -- Tracking: the status of parcels, as reported by their carriers.
 
--- The parcel of a cancelled label has left all the same: its units are shipped. If they are in other parcels by now, those
--- that have not moved are cancelled, because they would send the units again. The caller has locked the order.
+-- The parcel of a cancelled label has left all the same: its units are shipped. If they are in other parcels by now,
+-- those that have not moved are cancelled, because they would send the units again. The caller has locked the order.
 create or replace function shipping.keep_cancelled(shipment shipping.shipments) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

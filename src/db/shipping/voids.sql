@@ -21,8 +21,9 @@ language sql set search_path = pg_catalog, pg_temp as $$
     where v.tracking_number is null and excluded.tracking_number is not null
 $$;
 
--- The order is cancelled, refunded or completely shipped: cancels its shipments that have not moved, and prevents further
--- labels. Returns whether it has or had a label. The caller has locked the order. For orders. Emits shipping.cancelled.
+-- The order is cancelled, refunded or completely shipped: cancels its shipments that have not moved, and prevents
+-- further labels. Returns whether it has or had a label. The caller has locked the order. For orders. Emits
+-- shipping.cancelled.
 create or replace function shipping.end_shipment(of_order varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -39,8 +39,9 @@ export async function createCart(context: Context, input: z.infer<typeof newCart
 export const readCart = (context: Context, id: string) => run(context, 'read_cart', { id }, true);
 
 /**
- * The cart as it is shown. If it has a new question for its tenant's tax provider, this asks the provider and stores the
- * answer with the cart in a second call. Later responses then need neither. Without an answer the tax is null, with a message.
+ * The cart as it is shown. If it has a new question for its tenant's tax provider, this asks the provider and stores
+ * the answer with the cart in a second call. Later responses then need neither. Without an answer the tax is null, with
+ * a message.
  */
 export async function withTax(context: Context, row: CartRow, isRead: boolean): Promise<CartRow> {
   const taxQuote = row.taxQuestion && (await tryQuote(context, row.taxQuestion));

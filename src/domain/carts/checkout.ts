@@ -18,10 +18,10 @@ const isPriceChange = (answer: object): answer is ErrorResult & { cart: CartRow 
 /**
  * Makes the order of a cart in one call: prices, discounts, tax, shipping, stock, the order, its payment and the events
  * commit together or not at all. If a tax provider has not computed the tax of the cart as it is now, there are two
- * calls, with a request to the provider between them. The database computes the total under the cart's lock and compares
- * it with `expectedTotal`. An error stores nothing.
- * @throws ApiError not_found, cart_not_open (field orderId), cart_incomplete (field messages), price_changed (field cart),
- * insufficient_inventory (field shortages), unavailable (the tax provider does not answer)
+ * calls, with a request to the provider between them. The database computes the total under the cart's lock and
+ * compares it with `expectedTotal`. An error stores nothing.
+ * @throws ApiError not_found, cart_not_open (field orderId), cart_incomplete (field messages), price_changed (field
+ * cart), insufficient_inventory (field shortages), unavailable (the tax provider does not answer)
  */
 export async function checkoutCart(context: Context, cartId: string, { expectedTotal }: { expectedTotal: number }) {
   const input = {

@@ -120,7 +120,9 @@ export const updateDiscount = (
   ifMatch: number[] | undefined,
 ) => write(context, 'update_discount', { id: discountId, ifMatch, change });
 
-/** Ends a discount and frees its code. Orders that have used it keep it. @throws ApiError not_found, version_mismatch */
+/**
+ * Ends a discount and frees its code. Orders that have used it keep it. @throws ApiError not_found, version_mismatch
+ */
 export async function deleteDiscount(context: Context, discountId: string, ifMatch: number[] | undefined) {
   await runWrite(context, 'orders.delete_discount', { id: discountId, ifMatch });
 }

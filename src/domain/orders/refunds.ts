@@ -40,8 +40,8 @@ export const newLineRefund = z
 
 /**
  * Refunds units of an order, and shipping. The first k of a line's n units are worth their share of what was paid for
- * it, rounded half up, and a refund is the difference of two such sums: whatever the split, all units together are worth
- * exactly what was paid. The consumer of payment.refund.requested makes the refund at Stripe.
+ * it, rounded half up, and a refund is the difference of two such sums: whatever the split, all units together are
+ * worth exactly what was paid. The consumer of payment.refund.requested makes the refund at Stripe.
  * @throws ApiError not_found, refund_exceeds_payment, validation_failed
  */
 export async function refundOrder(context: Context, orderId: string, input: z.infer<typeof newLineRefund>) {

@@ -54,8 +54,8 @@ type Asking = { answer: object & { taxQuestion?: TaxQuestion | null } };
 
 /**
  * Runs a write that may need the tax of its tenant's provider. If it returns a question, it has changed nothing: the
- * provider is asked, and the write runs again with the answer. The database uses the answer only if its question is still
- * the same then.
+ * provider is asked, and the write runs again with the answer. The database uses the answer only if its question is
+ * still the same then.
  * @throws ApiError unavailable, validation_failed (no tax for this address)
  */
 export async function runWithTax<T extends Asking>(

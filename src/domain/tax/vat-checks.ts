@@ -12,8 +12,8 @@ export type Failure = { reason: string; permanent: boolean; isRequestedAgain: tr
 type Check = { eventId: string; customerId: string; number: string };
 
 /**
- * Asks VIES about the VAT numbers of these customers of one tenant and records what it says: two database calls a batch,
- * with the requests between them. A number that was changed meanwhile is left to its own event.
+ * Asks VIES about the VAT numbers of these customers of one tenant and records what it says: two database calls a
+ * batch, with the requests between them. A number that was changed meanwhile is left to its own event.
  * @returns for each event that VIES could not decide the reason, by event id
  */
 export async function checkVatNumbers(context: Context, tenant: string, events: Event[]) {

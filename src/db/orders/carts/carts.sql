@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/events.sql, orders/shoppers.sql, orders/carts/pricing.sql
 -- Carts: made, read, changed and ended. Every change locks the cart first, and only then its order.
 
--- The items of a cart after a change: each SKU once, in the order of the request. A SKU that was in the cart keeps the id
--- of its line.
+-- The items of a cart after a change: each SKU once, in the order of the request. A SKU that was in the cart keeps the
+-- id of its line.
 create or replace function orders.merge_items(before jsonb, wanted jsonb) returns jsonb
 language sql volatile as $$
   select coalesce(jsonb_agg(jsonb_build_object('id', coalesce(b.id, platform.uuid7()), 'sku', w.sku,
@@ -104,10 +104,10 @@ language sql as $$
   returning *
 $$;
 
--- `input`: {id, tokenHash, currency?, items?, email?, organizationId?, source?, customerId?, cartSeconds}. The cart of a
--- session belongs to its customer. The currency is the tenant's, otherwise that of the first product. An idempotency key
--- of a publishable key without a session is ignored: it cannot tell two shoppers apart. Raises forbidden. Returns the
--- error validation_failed without a currency or with too many lines.
+-- `input`: {id, tokenHash, currency?, items?, email?, organizationId?, source?, customerId?, cartSeconds}. The cart of
+-- a session belongs to its customer. The currency is the tenant's, otherwise that of the first product. An idempotency
+-- key of a publishable key without a session is ignored: it cannot tell two shoppers apart. Raises forbidden. Returns
+-- the error validation_failed without a currency or with too many lines.
 create or replace function orders.create_cart(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -170,8 +170,8 @@ end
 $$;
 
 -- Stores the answer of the tenant's tax provider with a cart, and shows the cart. If the cart has changed since the
--- question, its stored answer stays. `input`: {id, taxQuote, isRead}; `isRead`: the request reads the cart. Its version stays,
--- because what it shows is computed for each response anyway. Raises not_found.
+-- question, its stored answer stays. `input`: {id, taxQuote, isRead}; `isRead`: the request reads the cart. Its version
+-- stays, because what it shows is computed for each response anyway. Raises not_found.
 create or replace function orders.quote_cart(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -230,8 +230,8 @@ begin
 end
 $$;
 
--- Sets the quantity of one SKU; 0 removes its line. `input`: {id, ifMatch?: [version], sku, quantity, cartSeconds}. Raises
--- and returns what update_cart does.
+-- Sets the quantity of one SKU; 0 removes its line. `input`: {id, ifMatch?: [version], sku, quantity, cartSeconds}.
+-- Raises and returns what update_cart does.
 create or replace function orders.set_cart_item(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -257,8 +257,8 @@ begin
 end
 $$;
 
--- Ends an open cart. A cart that is cancelled already stays as it is. `input`: {id, cartSeconds}. Locks the cart, then its order.
--- Raises not_found, cart_not_open.
+-- Ends an open cart. A cart that is cancelled already stays as it is. `input`: {id, cartSeconds}. Locks the cart, then
+-- its order. Raises not_found, cart_not_open.
 create or replace function orders.cancel_cart(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

@@ -29,11 +29,11 @@ $$;
 
 -- Makes the order of a cart: prices, discounts, tax, shipping, the order, its hold, its payment and the events, or
 -- nothing. `input`: {id, expectedTotal, orderId, paymentId, holdSeconds, cartSeconds, taxQuote?}. The total is computed
--- here, under the cart's lock. Returns the order, with `payment` unless there is nothing to pay. Returns the errors cart_incomplete
--- (`messages`; `taxQuestion` if only the answer of the tax provider is missing: `taxQuote`) and price_changed (`cart`);
--- raises not_found, cart_not_open and insufficient_inventory. None of these errors is stored, so the same key may try
--- again. A shopper's call needs the job secret too, so that a leaked login with a public key cannot hold stock for as
--- long as it likes. Emits what orders.place_order does.
+-- here, under the cart's lock. Returns the order, with `payment` unless there is nothing to pay. Returns the errors
+-- cart_incomplete (`messages`; `taxQuestion` if only the answer of the tax provider is missing: `taxQuote`) and
+-- price_changed (`cart`); raises not_found, cart_not_open and insufficient_inventory. None of these errors is stored,
+-- so the same key may try again. A shopper's call needs the job secret too, so that a leaked login with a public key
+-- cannot hold stock for as long as it likes. Emits what orders.place_order does.
 create or replace function orders.checkout_cart(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

@@ -28,9 +28,8 @@ begin
 end
 $$;
 
--- The cron: ends expired carts, `limit` of them in one transaction. Returns {expired, checked}; repeat until
--- `checked` is 0. A cart that another transaction has locked waits for the next run. One that cannot be processed is set
--- aside.
+-- The cron: ends expired carts, `limit` of them in one transaction. Returns {expired, checked}; repeat until `checked`
+-- is 0. A cart that another transaction has locked waits for the next run. One that cannot be processed is set aside.
 create or replace function orders.expire_carts(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -56,9 +55,9 @@ begin
 end
 $$;
 
--- The step of expire_carts for one tenant. Locks the carts by id, then their orders by id, so that an order that is paid
--- at this moment is seen. A cart whose order waits for its payment is looked at again in an hour; one whose order was
--- confirmed is completed. Emits cart.expired for the others.
+-- The step of expire_carts for one tenant. Locks the carts by id, then their orders by id, so that an order that is
+-- paid at this moment is seen. A cart whose order waits for its payment is looked at again in an hour; one whose order
+-- was confirmed is completed. Emits cart.expired for the others.
 create or replace function orders.expire_carts_step(cart_ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

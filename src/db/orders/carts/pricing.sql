@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/currencies.sql, orders/prices.sql, orders/terms.sql
 -- What a cart shows: its lines, amounts and messages. None of it is stored, so each read and each checkout computes it.
 
--- The status of a cart now. Nothing writes a cart when its order changes, because a cart is locked before its order: the
--- status follows from the order's.
+-- The status of a cart now. Nothing writes a cart when its order changes, because a cart is locked before its order:
+-- the status follows from the order's.
 create or replace function orders.cart_status(cart orders.carts, order_status varchar) returns varchar
 language sql immutable as $$
   select case when cart.status not in ('open', 'ordered') then cart.status
@@ -12,8 +12,8 @@ language sql immutable as $$
 $$;
 
 -- The lines of a cart as they can be sold now: [{id, sku, name, image, quantity, price, compareAtPrice, available,
--- fault?}]. A line that cannot be sold has a `fault` (unknown_sku, currency_mismatch) and no price. `ordered`: the items
--- of the cart's order, whose prices stand.
+-- fault?}]. A line that cannot be sold has a `fault` (unknown_sku, currency_mismatch) and no price. `ordered`: the
+-- items of the cart's order, whose prices stand.
 create or replace function orders.cart_lines(cart orders.carts, ordered jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -47,8 +47,8 @@ begin
 end
 $$;
 
--- The items of a cart's order in the form of cart items: the cart may have been changed after the order failed and before
--- the order was paid late. A SKU that is still in the cart keeps the id of its line.
+-- The items of a cart's order in the form of cart items: the cart may have been changed after the order failed and
+-- before the order was paid late. A SKU that is still in the cart keeps the id of its line.
 create or replace function orders.ordered_items(cart_items jsonb, o orders.orders) returns jsonb
 language sql stable as $$
   select jsonb_agg(jsonb_build_object('id', coalesce(
@@ -153,8 +153,7 @@ end
 $$;
 
 -- What a cart costs now: {status, lines, amounts, messages}: orders.cart_lines, orders.settle for the lines with a
--- price, and orders.cart_messages. A cart with an order shows
--- what the order has frozen.
+-- price, and orders.cart_messages. A cart with an order shows what the order has frozen.
 create or replace function orders.price_cart(cart orders.carts) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
