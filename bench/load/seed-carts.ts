@@ -7,7 +7,7 @@ export type CartShop = { publishableKey: string; shippingOptionId: string };
 
 const tenant = 'carts';
 const skuCount = 10_000;
-export const cartCode = 'SAVE10';
+const cartCode = 'SAVE10';
 /** The carts have these quantities of three SKUs, so they all cost the same. */
 const quantities = [1, 2, 3];
 

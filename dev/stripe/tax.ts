@@ -65,7 +65,7 @@ function readBasis(params: Params, code: string): Basis {
 /**
  * Computes the tax of one request. The total is rounded for each rate, not for each line: so both may differ by cents.
  */
-export function createCalculation({ account, params }: Call): Stripe.Tax.Calculation {
+function createCalculation({ account, params }: Call): Stripe.Tax.Calculation {
   params.allowOnly(['currency', 'customer_details', 'line_items', 'shipping_cost']);
   const currency = readCurrency(params.required('currency'));
   const details = params.child('customer_details');

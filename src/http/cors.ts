@@ -6,7 +6,7 @@ import { shopperOf } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
 /** The reason that `platform.identify` gives. The calling page may read any other `forbidden`. */
-export const originRefused = 'This key does not allow requests from this origin.';
+const originRefused = 'This key does not allow requests from this origin.';
 
 /** The scopes of publishable keys, and therefore of pages of other origins: they read what buyers may see. */
 export const pageScopes = publishableScopes;

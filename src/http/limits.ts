@@ -7,7 +7,7 @@ export const keyLimit = { requests: 20_000, seconds: 10 };
  * Requests of one cart or one customer's session per period, in one isolate. A page of a shop loads dozens of things at
  * once. All requests that an address sends with publishable keys and sessions are limited by `keyLimit` too.
  */
-export const shopperLimit = { requests: 1_000, seconds: 10 };
+const shopperLimit = { requests: 1_000, seconds: 10 };
 /**
  * Rejected requests of an address per period: invalid keys, keys that were not seen before, forged webhooks, and
  * `/readyz`. Keys that the database accepted do not count, so a server that uses the keys of many tenants is limited

@@ -13,7 +13,7 @@ export const discounts = schema.table('discounts', {
   version: integer('version').notNull(),
 });
 
-export const discountCounters = schema.table('discount_counters', {
+const discountCounters = schema.table('discount_counters', {
   discountId: varchar('discount_id').primaryKey(),
   used: integer('used').notNull(),
 });

@@ -41,13 +41,13 @@ const cartItem = z
   })
   .meta({ id: 'CartItem' });
 
-export const messageCodes = [
+const messageCodes = [
   ...['cart_empty', 'unknown_sku', 'currency_mismatch', 'insufficient_inventory', 'missing'],
   ...['shipping_option_not_offered', 'total_not_chargeable', 'discount_invalid', 'discount_not_used', 'tax_unknown'],
   'tax_not_calculated',
 ] as const;
 
-export const cartMessage = z
+const cartMessage = z
   .object({
     type: z
       .enum(['error', 'warning', 'info'])
