@@ -61,7 +61,7 @@ function faultOf(route: Route, request: FuzzedRequest, { status, headers, text }
   return declared.includes(problem.code) ? undefined : `undeclared: ${response}`;
 }
 
-/** Whether an error leaves a stored row, as documented: an order without stock is stored as cancelled. */
+/** Whether an error leaves a stored row, as documented: an order without stock is stored as failed. */
 const storesError = (route: Route, text: string) =>
   route.id === 'placeOrder' && text.includes('insufficient_inventory');
 

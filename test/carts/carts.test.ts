@@ -111,7 +111,7 @@ test('a line keeps its id while its SKU stays, and lines of one SKU are merged',
   expect(again.status).toBe(200);
 });
 
-test('a cart of 200 lines is read in one call, and the line after them is refused', async () => {
+test('a cart of 200 lines is read in one call, and a 201st line is rejected', async () => {
   const skus = Array.from({ length: 201 }, (_, n) => `L-${n}-${randomUUID().slice(0, 8)}`);
   await store.database.query(
     `insert into catalog.products (id, sku, name, price, currency, tenant_id, status, created_at, updated_at)
@@ -179,7 +179,7 @@ test('without a currency a cart has that of the shop, and otherwise that of its 
   expect(ofShop.body.items).toMatchObject([{ price: null, subtotal: null, total: null }]);
 });
 
-test('the token is stored nowhere, and a repetition does not have it', async () => {
+test('the token is not stored, and a repeated request does not return it', async () => {
   const options = { idempotencyKey: randomUUID() };
   const made = await store.send('POST', '/v1/carts', { currency: 'USD' }, options);
   const repeated = await store.send('POST', '/v1/carts', { currency: 'USD' }, options);
@@ -231,7 +231,7 @@ test("a session's cart is its customer's, and a session claims the cart of its t
   expect(shared.body.customerId).toBe(customer.id); // a cart that has a customer is claimed by no other
 });
 
-test('a cart with an order or an end is not changed', async () => {
+test('a cart that is ordered or has ended cannot be changed', async () => {
   const sku = await newSku();
   const cart = await openCart(store, { items: [{ sku, quantity: 1 }], email: 'ada@example.com' }, publishable);
   const placed = await cart.checkout();

@@ -19,7 +19,7 @@ const inMinutes = (count: number) => new Date(Date.now() + count * 60_000);
 const newProduct = (inventory = 10, price = 10) => addProduct(store, `X-${randomUUID().slice(0, 8)}`, inventory, price);
 const fill = (sku: string, quantity = 1, more: Record<string, unknown> = {}) =>
   openCart(store, { items: [{ sku, quantity }], email: `${randomUUID()}@example.com`, ...more }, publishable);
-test('a subtotal that no order can have is a message of its cart, whatever its discounts', async () => {
+test('a cart whose subtotal is too large for an order has a message, whatever its discounts', async () => {
   const { sku } = await newProduct(1_000_000, 1_000);
   await addDiscount(store, 'GIFT', 100);
   const cart = await fill(sku, 100_000);

@@ -52,7 +52,7 @@ describe('a price list', () => {
     expect([outcome(reply), pointers(reply)]).toEqual([[422, 'validation_failed'], expected]);
   });
 
-  test('is changed only where the request says so, and only in the version that If-Match names', async () => {
+  test('changes only the fields of the request, and only in the version that If-Match names', async () => {
     const made = await post(list({ audience: { customerGroup: 'vip' }, endsAt: '2036-01-01T00:00:00Z' }));
     const etag = made.headers.get('etag') ?? '';
     const { id } = made.body;

@@ -65,7 +65,7 @@ test('a session cannot join or leave as another user, and changes nothing', asyn
   expect(await fixture.statesOf(campaign.id)).toEqual({ [ada.id]: 'joined' });
 });
 
-test('a session leaves its own place, once and again, and can join anew', async () => {
+test('a session leaves its own place, gets the same response to a repetition, and can join again', async () => {
   const campaign = await fixture.start('LEAVING', 5, { minParticipants: 3 });
   const [ada, ben] = await Promise.all([createShopper(), createShopper()]);
   await Promise.all([ada.join(campaign.id), ben.join(campaign.id)]);

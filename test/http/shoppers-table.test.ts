@@ -133,7 +133,7 @@ test('a shopper reaches its own rows by the operations for shoppers, and nothing
   expect(deviations).toEqual([]);
 }, 120_000);
 
-test('a secret key needs no token for any of them', async () => {
+test('a secret key needs no token for any of these operations', async () => {
   for (const route of table.filter(({ shoppers }) => shoppers)) {
     const reply = await sendValid(store, validRequest(store, route, fixture), store.key);
     expect([route.id, outcomeOf(reply)]).toEqual([route.id, 'success']);
@@ -148,7 +148,7 @@ test('an expired session is rejected everywhere', async () => {
   }
 }, 60_000);
 
-test('no list and no read shows a shopper anything of another', async () => {
+test('no list and no read shows a shopper the rows of another', async () => {
   const { customer, open, payment, shipment } = fixture;
   const secrets = [customer.email, open, payment.id, payment.clientSecret ?? payment.id, shipment.id];
   for (const caller of callers.filter((each) => each !== 'own' && each !== 'cart')) {

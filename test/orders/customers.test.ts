@@ -84,7 +84,7 @@ describe('a customer', () => {
     expect(await find('new@example.com')).toHaveLength(1);
   });
 
-  test('is changed only where the request says so, and only in the version that If-Match names', async () => {
+  test('changes only the fields of the request, and only in the version that If-Match names', async () => {
     const made = await post({ email: 'change@example.com', name: 'A', phone: '1', group: 'vip', addresses: [home] });
     const etag = made.headers.get('etag') ?? '';
     const { id } = made.body;

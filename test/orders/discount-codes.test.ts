@@ -112,7 +112,7 @@ describe('a code', () => {
 });
 
 describe('a discount', () => {
-  test('without a code applies by itself, but not to quoted prices, and its faults are no faults of the order', async () => {
+  test('without a code applies by itself, but not to quoted prices, and if it does not apply, the order is placed without it', async () => {
     const { id } = await addDiscount({ code: null, name: 'For everyone', skus: ['POT'], combinable: true });
     const ended = await addDiscount({ code: null, endsAt: inDays(-1) });
     const { body } = await store.send('POST', '/v1/orders', { customerId: 'c', ...cupAndPot });

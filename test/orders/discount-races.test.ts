@@ -147,7 +147,7 @@ describe('the last uses of a discount', () => {
     expect(await findFaults()).toEqual([]);
   });
 
-  test('of one that applies by itself: 30 buyers all get their order, and 10 of them get it cheaper', async () => {
+  test('of a discount without a code: 30 buyers all get their order, and 10 of them get it cheaper', async () => {
     const id = await addDiscount({ usageLimit: 10, skus: ['by-itself'] });
     await addProduct('by-itself', 1_000);
     const outcomes = await Promise.all(Array.from({ length: 30 }, () => place(['by-itself'])));
@@ -159,7 +159,7 @@ describe('the last uses of a discount', () => {
 });
 
 describe('a discount without limits', () => {
-  test('writes nothing shared, and two orders with it do not wait for each other', async () => {
+  test('writes no row that orders share, so two orders with it do not wait for each other', async () => {
     const id = await addDiscount({ code: 'free for all' });
     await addProduct('apart-1', 10);
     await addProduct('apart-2', 10);

@@ -83,7 +83,7 @@ describe('a discount', () => {
     expect([outcome(reply), pointers(reply)]).toEqual([[422, 'validation_failed'], expected]);
   });
 
-  test('is changed only where the request says so, and only in the version that If-Match names', async () => {
+  test('changes only the fields of the request, and only in the version that If-Match names', async () => {
     const { body: collection } = await store.send('POST', '/v1/collections', { name: 'Summer' });
     const made = await post({ collections: [collection.id], skus: ['A'], usageLimit: 3 });
     const etag = made.headers.get('etag') ?? '';

@@ -67,7 +67,7 @@ describe('a shipping option', () => {
     expect([outcome(reply), pointers(reply)]).toEqual([[422, 'validation_failed'], expected]);
   });
 
-  test('is changed only where the request says so, and only in the version that If-Match names', async () => {
+  test('changes only the fields of the request, and only in the version that If-Match names', async () => {
     const made = await post({ minDays: 2, maxDays: 4 });
     const etag = made.headers.get('etag') ?? '';
     const { id } = made.body;

@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-test('a cart does not tell how many units there are of a product that is not for sale', async () => {
+test('a cart does not reveal the stock of a product that is not for sale', async () => {
   const hidden = await addProduct(store, 'HIDDEN', 57);
   await store.send('DELETE', `/v1/products/${hidden.id}`);
   const cart = await openCart(store, { items: [{ sku: 'HIDDEN', quantity: 1 }] }, publishable);
@@ -44,7 +44,7 @@ test('a cart cannot be used to store large texts', async () => {
   expect((await cart.send('PATCH', '', { shippingAddress: home })).status).toBe(200);
 });
 
-test('a shopper never waits for a row of another, so the time tells nothing of it', async () => {
+test('a shopper never waits for a lock on another shopper’s row, so response times reveal nothing about it', async () => {
   const [ada, eve] = [await addShopper(store.database), await addShopper(store.database)];
   const { id } = await placeOrderOf(store, ada.id, 'MUG');
   const client = new pg.Client(store.database.url);

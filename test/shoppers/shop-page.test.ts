@@ -298,7 +298,7 @@ test('after a declined card the shopper changes the cart or pays the same order 
   await payments.audit();
 }, 120_000);
 
-test('who leaves the page before the webhook of the payment, and pays again, is charged once', async () => {
+test('a shopper who leaves the page before the webhook of the payment, and pays again, is charged once', async () => {
   const shopper = await visit();
   const { page } = shopper;
   await add(page, 'Stoneware mug');
@@ -315,7 +315,7 @@ test('who leaves the page before the webhook of the payment, and pays again, is 
   await payments.audit();
 }, 60_000);
 
-test('who pays after the hold has ended is told so, is not charged, and can order the same cart again', async () => {
+test('a shopper who pays after the hold has ended is told so, is not charged, and can order the same cart again', async () => {
   const shopper = await visit();
   const { page } = shopper;
   await add(page, 'Stoneware mug');

@@ -121,7 +121,7 @@ describe('the tax of an order', () => {
     expect(order.total).toBe(25.66);
   });
 
-  test('is contained in prices that include it: the buyer pays the listed prices', async () => {
+  test('is part of prices that include it: the buyer pays the listed prices', async () => {
     await setTenant({ pricesIncludeTax: true });
     await setRates(
       { name: 'US', rate: 20 },

@@ -67,7 +67,7 @@ describe('a tax rate', () => {
       expect([status, body.detail]).toEqual([409, expect.stringContaining(detail)]);
   });
 
-  test('is changed only where the request says so, and only in the version that If-Match names', async () => {
+  test('changes only the fields of the request, and only in the version that If-Match names', async () => {
     const made = await post(rate({ country: 'US', region: 'TX', category: 'food', rate: 6.25 }));
     const etag = made.headers.get('etag') ?? '';
     const { id } = made.body;
