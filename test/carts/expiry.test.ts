@@ -17,7 +17,7 @@ const fill = async () => {
   return openCart(store, { items: [{ sku, quantity: 1 }], email: 'ada@example.com' }, publishable);
 };
 const read = async (cart: Shopper) => (await cart.send('GET', '')).body;
-/** The time of a cart is over now. */
+/** Lets a cart expire now. */
 const age = (cart: Shopper) =>
   store.database.query(`update orders.carts set expires_at = now() - interval '1 minute' where id = $1`, [cart.id]);
 const eventsOf = async (cart: Shopper) => (await store.send('GET', `/v1/events?key=${cart.id}`)).body.data;

@@ -455,7 +455,7 @@ test('valid books have no findings, even with a duplicate in Kafka and an unpaid
   expect(audit(books)).toEqual([]);
 });
 
-test('a refund in the dashboard of an intent that was changed at Stripe counts for nothing', () => {
+test('a refund in the dashboard of an intent that was changed at Stripe does not count', () => {
   const books = validBooks();
   books.knownIntents.push({ id: 'pi_3', payment: 'p-short', received: '0.50', fault: 'amount' });
   Object.assign(element(books.intents, 2), { status: 'succeeded', captured: 50, refunded: 50, paid: true });

@@ -124,7 +124,7 @@ function applyPaid(state: CartState, index: number): void {
   Object.assign(order, { status: 'confirmed', hold: 'committed' });
 }
 
-/** The rules of carts and their orders from the contract. */
+/** The rules of carts and their orders. */
 export const carts: Model<CartState, CartCommand> = {
   stepsOf: (command) => (command.do === 'checkout' ? 3 : 1),
 

@@ -104,7 +104,7 @@ function returnUnits(state: State, order: Order): void {
   order.history.push('inventory.released');
 }
 
-/** Gives the use of an order that fails or is cancelled back. */
+/** Gives back the use of an order that fails or is cancelled. */
 function returnUse(state: State, order: Order): void {
   if (order.use !== 'taken') return;
   order.use = 'returned';

@@ -148,7 +148,7 @@ describe('a carrier on the network', () => {
       expect(voids).toEqual([{ status: 'open' }]);
       shippo.purchaseOutcome = () => 'sell';
       expect((await part(id, 3, `${id} b`)).status).toBe(201);
-      // It has been replaced, so its replay sends nothing.
+      // The parcel has been replaced, so its replay sends nothing.
       await store.send('POST', `/v1/dead-letters/${(await deadLettersOf(id))[0]?.id}/replay`);
       await store.settled();
       expect((await orderOf(id)).shipments).toHaveLength(1);

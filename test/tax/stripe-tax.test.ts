@@ -67,7 +67,7 @@ function expectSums(body: Reply['body']): void {
   else expect(ofLines + cents(body.shippingTax)).toBe(cents(totals.tax));
 }
 
-/** Asks nobody and takes one database call while nothing changes, then orders the cart as it is shown. */
+/** Reads in one database call and without Stripe while nothing changes, then orders the cart as it is shown. */
 async function order(cart: Shopper, shown: Reply): Promise<Reply['body']> {
   const before = await asked();
   const read = await cart.send('GET', '');
@@ -174,7 +174,7 @@ describe('a cart of a tenant with Stripe Tax', () => {
     expect(shown.body.items.every(({ tax }: { tax: number }) => tax === 0.19)).toBe(true);
   });
 
-  test('that costs nothing asks nobody', async () => {
+  test('that costs nothing does not ask Stripe', async () => {
     await useStripe();
     await addDiscount(store, null, 100);
     const before = await asked();
@@ -282,7 +282,7 @@ describe('the tax of a cart is asked for again', () => {
     expect(row).toEqual({ tax_quote: null });
   });
 
-  test('and an answer to a question that is not the cart’s any more is not kept', async () => {
+  test('and an answer is not stored if the cart has changed in the meantime', async () => {
     await useStripe();
     const cart = await fill(['TEA']);
     await shop.fault({ times: 1, path: '/v1/tax', action: 'delay', ms: 800 });
@@ -395,7 +395,7 @@ describe('an order of a tenant with Stripe Tax', () => {
     expect(await calculationOf(opened.payment)).toMatchObject({ amount_total: 2380 });
   });
 
-  test('has no tax of the tenant’s own rates, which count again once they are chosen again', async () => {
+  test('is not taxed at the tenant’s own rates, which apply again once the tenant chooses them again', async () => {
     await addTaxRate(store, 'DE', 50);
     await useStripe();
     expect((await store.send('POST', '/v1/orders', input)).body.taxTotal).toBe(3.8);

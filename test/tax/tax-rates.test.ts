@@ -90,7 +90,7 @@ describe('a tax rate', () => {
     expect((await patch(id, { country: 'AU', region: 'AU-WA' })).body).toMatchObject({ country: 'AU', region: 'WA' });
   });
 
-  test('cannot become that of another one, even if several change at once', async () => {
+  test('cannot take the place and category of another rate, even if several change at once', async () => {
     const ids: string[] = [];
     for (const category of ['a', 'b', 'c', 'd']) ids.push((await post(rate({ country: 'IT', category }))).body.id);
     expect(outcome(await patch(ids[0] ?? '', { category: 'b' }))).toEqual([409, 'conflict']);
@@ -119,7 +119,7 @@ describe('a tax rate', () => {
     expect(outcome(unknown)).toEqual([422, 'validation_failed']);
   });
 
-  test('is hidden from other tenants, which may have one for the same', async () => {
+  test('is hidden from other tenants, which may have a rate for the same place and category', async () => {
     const { id } = (await post(rate({ country: 'NL' }))).body;
     const other = await store.database.key({ tenant: 'acme' });
     expect(outcome(await read(id, other))).toEqual([404, 'not_found']);

@@ -2,7 +2,7 @@ import { Decimal } from 'decimal.js';
 import { decimalsOf } from '../../src/base/currencies.ts';
 
 /**
- * The totals as the API's contract describes them, in exact decimals and in whole units of the currency. It shares no
+ * The totals as docs/totals.md describes them, in exact decimals and in whole units of the currency. It shares no
  * code with `orders.totals`, so that a fault in one of them shows as a difference.
  */
 

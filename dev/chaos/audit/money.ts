@@ -7,7 +7,7 @@ const paidStatuses = new Set(['confirmed', 'shipped', 'delivered']);
 export const refundsOfIntent = (payment: PaymentRow, refunds: readonly RefundRow[]): RefundRow[] =>
   refunds.filter(({ intent }) => intent === payment.intent);
 
-/** The money of an intent that was changed at Stripe counts for nothing, and so do refunds of it. It was reported. */
+/** The money of an intent that was changed at Stripe does not count, and neither do its refunds. The intent was reported. */
 export function countedRefunds(books: Books): RefundRow[] {
   const changed = new Set(books.knownIntents.filter(({ fault }) => fault !== null).map(({ id }) => id));
   return books.refunds.filter(({ intent }) => intent === null || !changed.has(intent));
