@@ -7,7 +7,7 @@ const paidStatuses = new Set(['confirmed', 'shipped', 'delivered']);
 export const refundsOfIntent = (payment: PaymentRow, refunds: readonly RefundRow[]): RefundRow[] =>
   refunds.filter(({ intent }) => intent === payment.intent);
 
-/** The money of an intent that was changed at Stripe does not count, and neither do its refunds. The intent was reported. */
+/** The money and the refunds of an intent that was changed at Stripe do not count. The intent was reported. */
 export function countedRefunds(books: Books): RefundRow[] {
   const changed = new Set(books.knownIntents.filter(({ fault }) => fault !== null).map(({ id }) => id));
   return books.refunds.filter(({ intent }) => intent === null || !changed.has(intent));

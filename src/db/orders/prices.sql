@@ -119,7 +119,7 @@ begin
 end
 $$;
 
--- Prices the lines of a request. `has_terms`: its total is more than that of its lines (orders.settle_order). Fast
+-- Prices the lines of a request. `has_terms`: taxes, shipping or discounts may change the total (settle_order). Fast
 -- paths: one line; and one aggregate, if each SKU has one price, none in a price list, and nothing is wrong. Otherwise
 -- price_lines, which may return an error in `refusal`. Lines are merged; `skus` is sorted, each once.
 create or replace function orders.price_items(input jsonb, out items jsonb, out total numeric, out currency varchar,
