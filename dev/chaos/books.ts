@@ -12,7 +12,7 @@ export type OrderRow = {
   reference: string | null;
   items: Line[];
   total: string;
-  /** What the total has beside the sum of the items: shipping and added tax, less discounts. */
+  /** The total less the sum of the items: shipping and added tax, less discounts. */
   extra: string;
   currency: string;
   status: string;

@@ -149,7 +149,7 @@ async function decide(story: Story, cart: Cart, order: Ordered): Promise<boolean
 }
 
 /**
- * A shopper fills a cart in the browser and orders it, with what else shoppers do: two tabs, second thoughts, refunds.
+ * A shopper fills a cart in the browser and orders it: with two tabs, changes, cancellations and refunds.
  */
 export async function shopInBrowser(story: Story): Promise<void> {
   const { random } = story;

@@ -208,7 +208,7 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
   };
 }
 
-/** Starts the OpenID provider and makes it that of the tenant `default`, if the tenant was made here. */
+/** Starts the OpenID emulator. It becomes the provider of the tenant `default`, if the tenant was made here. */
 async function startSeededOidc({ ports }: StartSettings, seededUrl: string | undefined): Promise<OidcIssuer> {
   const oidc = await startOidc({ port: ports.oidc.port, audience: oidcAudience });
   if (seededUrl !== undefined) await connectOidc(seededUrl, oidc.url);

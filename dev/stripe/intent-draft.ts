@@ -98,8 +98,7 @@ function readTaxHook(account: Account, params: Params, amount: number): Pick<Int
   const name = 'hooks[inputs][tax][calculation]';
   const found = account.store.get('tax_calculation', calculation);
   if (found === undefined) throw missing('tax calculation', calculation, name);
-  if (found.amount_total !== amount)
-    throw badRequest('The amount is not that of the tax calculation.', { param: name });
+  if (found.amount_total !== amount) throw badRequest('The amount differs from the tax calculation.', { param: name });
   return { hooks: { inputs: { tax: { calculation } } } };
 }
 

@@ -167,7 +167,7 @@ export async function makeLabels(context: Context, tenant: string, events: Event
   return failures;
 }
 
-/** Deletes the stored labels of erased customers. Their addresses are erased already, so none is made again. */
+/** Deletes the stored labels of erased customers. Their addresses are erased already, so no label is made again. */
 export async function deleteLabels(context: Context, tenant: string, customers: string[]): Promise<void> {
   const { shipments } = await context.db.run<{ shipments: string[] }>('shipping.find_erased_labels', context.call, {
     tenant,

@@ -5,7 +5,7 @@ import { toParticipant } from './group-commerce.ts';
 import { readAsShopper } from './shoppers.ts';
 
 /**
- * The places of a campaign, newest first, including released ones. A session lists those of its customer.
+ * The places of a campaign, newest first, including released ones. A session lists its customer's places.
  * @throws ApiError not_found
  */
 export async function listParticipants(

@@ -80,7 +80,7 @@ const maxChecks = 6;
 
 /**
  * Returns a shipment of the order and makes its label at once. Without `items` it has all units that are left, and
- * repeated or parallel requests get the same shipment. With `items` it is a parcel of its own, and a request with the
+ * repeated or parallel requests get the same shipment. With `items` it is another parcel, and a request with the
  * same idempotency key gets the same one. If the carrier is unavailable, the request is kept and the queue makes the
  * label later.
  * @throws ApiError conflict (the order is not confirmed, has a label for another address, or has too few units left),

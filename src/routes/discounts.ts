@@ -51,7 +51,8 @@ discounts.post(
     summary: 'Create a discount',
     description:
       'With a `code` it applies to the orders that name the code; without one it applies by itself. Percentages are ' +
-      'taken before amounts. Of discounts that cannot be combined, the one that saves most applies.',
+      'taken before amounts. All combinable discounts apply together; any other discount applies ' +
+      'alone, if it saves more.',
     scope: 'discounts:write',
     idempotency: 'optional',
     body: newDiscount,

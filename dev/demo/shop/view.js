@@ -37,7 +37,7 @@ export function showMessages(messages) {
   }
 }
 
-/** Shows names and amounts. An amount that is null is not known yet, one that is undefined is not shown. */
+/** Shows names and amounts. A null amount is not known yet; an undefined amount is not shown. */
 function showAmounts(list, currency, rows) {
   const shown = rows.filter(([, amount]) => amount !== undefined);
   const cells = shown.flatMap(([name, amount]) => [

@@ -29,7 +29,7 @@ export const orders = pgSchema('orders').table('orders', {
 /** The amounts that a line froze when its order was placed. */
 type FrozenLine = { id: string; name: string | null; subtotal: number; discount: number; tax: number; total: number };
 
-/** What an order has beside its items. Absent if none of it was used. */
+/** The fields of an order that a plain order does not have. */
 type OrderDetails = {
   cartId: string | null;
   source: { channel: string; id?: string } | null;

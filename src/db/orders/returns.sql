@@ -18,7 +18,7 @@ language sql stable rows 1 as $$
   select payments.refund_json(f) from payments.refunds f where f.id = r.refund_id
 $$;
 
--- The units of each line that open returns of the order have reserved, without those of one return.
+-- The units of each line that open returns of the order have reserved, except the return `without_return`.
 create or replace function orders.units_in_returns(o orders.orders, without_return varchar) returns integer[]
 language sql stable as $$
   select orders.add_units(null, jsonb_array_length(o.items), coalesce(jsonb_agg(i), '[]'), 'quantity', 1)

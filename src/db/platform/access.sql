@@ -77,7 +77,7 @@ begin
 end
 $$;
 
--- A session as an API key: the scopes are those of a publishable key.
+-- A session as an API key, with the scopes of a publishable key.
 create or replace function platform.key_of_session(token_hash text) returns platform.api_keys
 language sql stable as $$
   select jsonb_populate_record(null::platform.api_keys, jsonb_build_object('id', s.customer_id, 'tenant_id', s.tenant_id,

@@ -7,7 +7,7 @@ language sql stable as $$
   select jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', answer)
 $$;
 
--- POST /v1/shipments with items: a parcel of its own for these units. `address`: with a recipient name. A request whose
+-- POST /v1/shipments with items: another parcel, for these units. `address`: with a recipient name. A request whose
 -- label is not made yet is continued: the one with the same idempotency key, or without keys the one with the same
 -- units. The first part takes over from the request for all units, unless that one's label is made or is being made.
 -- Input and result are those of open_shipment. The caller has locked the order.

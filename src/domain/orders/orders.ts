@@ -97,8 +97,8 @@ export async function readOrder(context: Context, orderId: string): Promise<Orde
 }
 
 /**
- * Orders, newest first. A session lists those of its customer.
- * @throws ApiError forbidden, if a session asks for those of another customer
+ * Orders, newest first. A session lists its customer's orders.
+ * @throws ApiError forbidden, if a session asks for another customer's orders
  */
 export async function listOrders(context: Context, filter: OrderFilter, before: string | undefined, limit: number) {
   if (context.call.shopper) {
