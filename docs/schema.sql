@@ -6219,7 +6219,6 @@ AS $function$
 $function$;
 alter function orders.add_unit_lists(integer[],integer[]) owner to fusion_orders;
 revoke all on function orders.add_unit_lists(integer[],integer[]) from public;
-grant execute on function orders.add_unit_lists(integer[],integer[]) to fusion_shipping;
 
 -- function: orders.add_units(integer[],integer,jsonb,text,integer)
 -- src/db/orders/refund-amounts.sql
@@ -6301,7 +6300,7 @@ revoke all on function orders.amounts_agree(orders.orders) from public;
 CREATE OR REPLACE FUNCTION orders.amounts_fault(amounts jsonb, currency character varying)
  RETURNS text
  LANGUAGE sql
- IMMUTABLE
+ STABLE
 AS $function$
   select case
     when (amounts->>'subtotal')::numeric >= 100000000 then
@@ -6686,7 +6685,7 @@ begin
   end if;
   if amounts->>'taxQuestion' is not null then
     messages := messages || orders.cart_message('error', 'recoverable', 'tax_not_calculated', '/shippingAddress',
-      'The tax is not calculated yet. Read the cart again, and check the address if that does not help.');
+      'The tax is not calculated yet. Read the cart again. If that does not help, check the address.');
   elsif amounts->>'tax' is null then
     messages := messages || orders.cart_message('info', null, 'tax_unknown', '/shippingAddress',
       'The tax is known once there is an address.');
@@ -6736,7 +6735,7 @@ begin
   if after.per_customer_limit is null then
     delete from orders.discount_customers c where c.discount_id = after.id;
   elsif before.per_customer_limit is null then
-    -- Also a row for a customer whose uses have all come back. Late money then finds a row that it can lock.
+    -- Customers whose uses have all been given back get a row too, so that late money finds a row to lock.
     insert into orders.discount_customers (discount_id, customer_key, tenant_id, used)
     select after.id, u.customer_key, after.tenant_id, count(*) filter (where u.is_taken)
     from orders.discount_uses u where u.discount_id = after.id group by u.customer_key;
@@ -6909,8 +6908,7 @@ begin
     end if;
     return true;
   end if;
-  if o.status = 'confirmed' and o.refunded_quantities = array(select (i->>'quantity')::int
-    from jsonb_array_elements(o.items) with ordinality e(i, n) order by n) then
+  if o.status = 'confirmed' and o.refunded_quantities = orders.quantities_of(o.items) then
     perform shipping.end_shipment(order_id); -- the buyer has paid for the shipping alone
   end if;
   return false;
@@ -8340,20 +8338,6 @@ alter function orders.has_details(orders.orders) owner to fusion_orders;
 revoke all on function orders.has_details(orders.orders) from public;
 grant execute on function orders.has_details(orders.orders) to fusion_reader;
 
--- function: orders.has_terms(character varying)
--- src/db/orders/terms.sql
-CREATE OR REPLACE FUNCTION orders.has_terms(tenant character varying)
- RETURNS boolean
- LANGUAGE sql
- STABLE
-AS $function$
-  select exists (select from orders.tax_rates t where t.tenant_id = has_terms.tenant)
-    or exists (select from orders.discounts d
-      where d.tenant_id = has_terms.tenant and d.code is null and d.deleted_at is null)
-$function$;
-alter function orders.has_terms(character varying) owner to fusion_orders;
-revoke all on function orders.has_terms(character varying) from public;
-
 -- function: orders.hold_json(inventory.reservations)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.hold_json(r inventory.reservations)
@@ -9501,7 +9485,7 @@ begin
           else x.returned_quantities end,
         updated_at = platform.clock()
     where x.id = o.id;
-    perform orders.complete_shipping(o.id); -- they may be the rest that was not sent
+    perform orders.complete_shipping(o.id); -- the refunded units may be the last that were not sent
   end if;
   if (amounts->>'shipping')::numeric > 0 then
     update orders.orders x
@@ -9540,7 +9524,9 @@ begin
     set vat_status = case when (r->>'valid')::boolean then 'valid' else 'invalid' end, vat_checked_at = platform.clock(),
         updated_at = platform.clock()
     from jsonb_array_elements(input->'results') r
-    where c.id = r->>'customerId' and r->>'eventId' = any(claimed)
+    -- The list makes the ids an index condition, whatever row count the planner expects.
+    where c.id = any(array(select e->>'customerId' from jsonb_array_elements(input->'results') e))
+      and c.id = r->>'customerId' and r->>'eventId' = any(claimed)
       and c.vat_status = (select 'pending') and c.vat_number = r->>'number'
     returning r->'eventId' as event_id
   )
@@ -10606,7 +10592,7 @@ begin
     select d.id, d.tenant_id from orders.discounts d
     where d.id = any(array(select e->>'id' from jsonb_array_elements(discounts) e where (e->>'amount')::numeric > 0))
       and (d.usage_limit is not null or d.per_customer_limit is not null)
-    order by d.id for key share -- its limits do not begin or end meanwhile
+    order by d.id for key share -- no limit is added or removed meanwhile
   )
   insert into orders.discount_uses (order_id, discount_id, tenant_id, customer_key, is_taken)
   select take_uses.order_id, c.id, c.tenant_id, take_uses.customer_key, true from counted c;
@@ -10710,7 +10696,7 @@ declare
   kept numeric := 0 * unit; -- what is left of the subtotal
   tax numeric;
 begin
-  -- Lines in an order of their own, so that the request's order decides no cent. Shipping comes last.
+  -- Lines are sorted by SKU, so that the request's order decides no cent. Shipping comes last.
   select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.position), '{}'), coalesce(array_agg(l.sum), '{}'),
     array_append(array_agg(l.place), (input->'shipping'->>'tax')::integer)
   into ids, positions, sums, places
@@ -10792,7 +10778,7 @@ begin
       restocked_quantities = orders.add_units(o.restocked_quantities, jsonb_array_length(o.items), failed_items, 'restocked', -1),
       shipping_refunded = o.shipping_refunded - (refund->>'shipping')::numeric, updated_at = platform.clock()
   where o.id = order_row.id;
-  -- Its refund may have completed the order: now these units are to be sent again.
+  -- The refund may have completed the order. Now its units must be sent.
   update orders.orders o set status = 'confirmed'
   where o.id = order_row.id and o.status in ('shipped', 'delivered') and orders.shipping_status(o) = 'confirmed';
   return back.skus;
@@ -13971,7 +13957,7 @@ begin
       'reason', 'This key does not allow requests from this origin.'));
   end if;
   setting := set_config('app.tenant_id', api_key.tenant_id, true);
-  -- A caller that has not said so cannot be a shopper, whatever a connection's earlier transaction was.
+  -- Clears what an earlier transaction of this connection may have set.
   if api_key.kind <> 'secret' then
     setting := set_config('app.shopper', jsonb_build_object('kind', api_key.kind,
       'customer', case when api_key.kind = 'session' then api_key.id end, 'cartHash', call->>'cartHash')::text, true);
@@ -15850,8 +15836,8 @@ begin
       and not exists (select from shipping.label_requests x where x.order_id = order_row.id) then
       perform shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
     end if;
-    -- `ended`: a refund of this order failed at the bank, or the merchant ships it in parts. Only the merchant can request
-    -- its next label.
+    -- `ended`: a refund of this order failed at the bank, or the merchant ships it in parts. Only the merchant can
+    -- request its next label.
     for request in select * from shipping.label_requests x
       where x.order_id = order_row.id and x.status in ('open', 'refused') order by x.created_at, x.shipment_id
     loop
