@@ -9675,8 +9675,10 @@ CREATE OR REPLACE FUNCTION orders.refunds_of(order_id character varying)
  LANGUAGE sql
  STABLE ROWS 1
 AS $function$
-  select jsonb_build_object('refunds', jsonb_agg(payments.refund_json(r) order by r.id))
-  from payments.payments p join payments.refunds r on r.payment_id = p.payment_id
+  select jsonb_build_object('refunds', jsonb_agg(payments.refund_json(r.row) order by (r.row).id))
+  from payments.payments p
+  -- `offset 0` keeps Postgres from a merge join, which would walk all payments of the tenant.
+  cross join lateral (select x as row from payments.refunds x where x.payment_id = p.payment_id offset 0) r
   where p.order_id = refunds_of.order_id having count(*) > 0
 $function$;
 alter function orders.refunds_of(character varying) owner to fusion_orders;

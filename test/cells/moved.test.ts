@@ -47,10 +47,11 @@ async function wrapEntrances(): Promise<void> {
   const settings = 'security definer set search_path = pg_catalog, pg_temp';
   await store.database.query(
     `create function platform.raise_for_acme() returns void language sql as '';
-     alter function platform.identify(jsonb, text) rename to identify_unwrapped;
-     create function platform.identify(call jsonb, scope text) returns platform.api_keys language plpgsql ${settings} as $$
+     alter function platform.identify(jsonb, text, text[]) rename to identify_unwrapped;
+     create function platform.identify(call jsonb, scope text, shoppers text[] default '{}')
+     returns platform.api_keys language plpgsql ${settings} as $$
      declare
-       api_key constant platform.api_keys := platform.identify_unwrapped(call, scope);
+       api_key constant platform.api_keys := platform.identify_unwrapped(call, scope, shoppers);
      begin
        if api_key.tenant_id = 'acme' then
          perform platform.raise_for_acme();

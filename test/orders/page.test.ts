@@ -18,7 +18,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-test('a page of orders reads one payment per order, however much the tenant has grown since its tables were analyzed', async () => {
+test('a page of orders reads only the payments of its orders, however much the tenant has grown since its tables were analyzed', async () => {
   const key = await database.key();
   await database.query('analyze');
   await database.query(`
@@ -36,5 +36,8 @@ test('a page of orders reads one payment per order, however much the tenant has 
   const read = { call: JSON.stringify({ keyHash: sha256(key) }), scope: 'orders:read' };
   const { lines } = await session.explain({ text, values, read });
   const scans = lines.flatMap((line) => line.scans);
-  expect(scans.filter((scan) => scan.includes('payments'))).toEqual(['Index Scan idx_payments_order on payments: 21']);
+  expect(scans.filter((scan) => scan.includes('payments'))).toEqual([
+    'Index Scan idx_payments_order on payments: 21',
+    'Index Scan idx_payments_order on payments: 21', // for its refunds
+  ]);
 });

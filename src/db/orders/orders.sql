@@ -50,8 +50,10 @@ $$;
 -- The refunds of an order's payments, oldest first: {refunds: […]}. Empty if there are none.
 create or replace function orders.refunds_of(order_id varchar) returns setof jsonb
 language sql stable rows 1 as $$
-  select jsonb_build_object('refunds', jsonb_agg(payments.refund_json(r) order by r.id))
-  from payments.payments p join payments.refunds r on r.payment_id = p.payment_id
+  select jsonb_build_object('refunds', jsonb_agg(payments.refund_json(r.row) order by (r.row).id))
+  from payments.payments p
+  -- `offset 0` keeps Postgres from a merge join, which would walk all payments of the tenant.
+  cross join lateral (select x as row from payments.refunds x where x.payment_id = p.payment_id offset 0) r
   where p.order_id = refunds_of.order_id having count(*) > 0
 $$;
 
