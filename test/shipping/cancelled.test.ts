@@ -292,6 +292,7 @@ describe('every label of a cancelled order is voided:', () => {
     await Promise.all(orders.map((id) => cancel(id)));
     await store.settled();
     await later(5);
+    await later(6); // one run voids 10 labels at most
     const [left] = await store.database.query<{ n: number }>(
       `select count(*)::int as n from shipping.label_requests r join orders.orders o on o.id = r.order_id
        where o.id = any($1) and (r.status in ('open', 'refused') or o.status <> 'cancelled')`,
