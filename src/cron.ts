@@ -4,7 +4,6 @@ import { ApiError } from './base/errors.ts';
 import { describeError, log } from './base/log.ts';
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
-import { applyMissedEventsOfAccounts, recheckEventsOfAccounts } from './domain/account-events.ts';
 import {
   expireCampaigns,
   freeLostPlaces,
@@ -17,7 +16,8 @@ import { decideOverdueHolds } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
-import { applyMissedEvents, noteFailedRow, recheckRecentEvents } from './domain/stripe-events.ts';
+import { applyMissedEventsOfAccounts, recheckEventsOfAccounts } from './domain/stripe/account-events.ts';
+import { applyMissedEvents, noteFailedRow, recheckRecentEvents } from './domain/stripe/events.ts';
 import { requestLostVatChecks } from './domain/tax/vat-checks.ts';
 import { voidLabels } from './domain/voids.ts';
 import { type Bindings, settingsOf } from './env.ts';

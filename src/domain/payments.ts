@@ -5,11 +5,11 @@ import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
 import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/payments/queries.ts';
 import type { IntentTask } from '../stripe/client.ts';
+import { readAsShopper } from './customers/shoppers.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
 import { createAtStripe, makeIntentsOfMessages, recordFailure } from './intents.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
-import { readAsShopper } from './shoppers.ts';
 
 export const payment = z
   .object({

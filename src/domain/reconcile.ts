@@ -5,8 +5,8 @@ import { pace } from '../stripe/pace.ts';
 import { listRefunds, makeRefund, type RefundTask } from '../stripe/refunds.ts';
 import { type PaymentTask, syncPayment } from './charges.ts';
 import { makeIntents, type Rejection, type UsedKey, usedKey } from './intents.ts';
-import { noteFailedRow } from './stripe-events.ts';
-import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe-updates.ts';
+import { noteFailedRow } from './stripe/events.ts';
+import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe/updates.ts';
 
 type Task<T> = T & { tenant: string };
 /** The ids that one tenant's rows add to the input of `payments.note_checked`. */

@@ -6,9 +6,9 @@ import { CarrierError } from '../carriers/carrier.ts';
 import type { Context } from '../context.ts';
 import { type ShipmentRow, shipmentById } from '../db/shipping/queries.ts';
 import { isAboutCredentials } from './carrier-accounts.ts';
+import { readAsShopper } from './customers/shoppers.ts';
 import { attemptLabel, labelSettings, recordLabels, type Task } from './labels.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
-import { readAsShopper } from './shoppers.ts';
 
 const parcelItem = z.object({
   lineId: text(16).meta({ description: 'The id of a line of the order' }),

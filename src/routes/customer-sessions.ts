@@ -1,5 +1,5 @@
 import { Hono } from 'hono';
-import { findProvider, logIn, newSession, openSession, session } from '../domain/customer-sessions.ts';
+import { findProvider, logIn, newSession, openSession, session } from '../domain/customers/customer-sessions.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { operation } from '../http/operation.ts';
 import { showResult } from '../http/result.ts';

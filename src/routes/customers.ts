@@ -1,7 +1,6 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
 import { email, id, page } from '../base/fields.ts';
-import { customerExport, eraseCustomer, exportCustomer } from '../domain/customer-data.ts';
 import {
   createCustomer,
   customer,
@@ -10,7 +9,8 @@ import {
   newCustomer,
   readCustomer,
   updateCustomer,
-} from '../domain/customers.ts';
+} from '../domain/customers/customers.ts';
+import { customerExport, eraseCustomer, exportCustomer } from '../domain/customers/personal-data.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { showDownload } from '../http/download.ts';
 import { showResource, versionsIn } from '../http/etag.ts';

@@ -1,5 +1,5 @@
 import { Hono } from 'hono';
-import { newOnboarding, onboarding, openStripeAccount } from '../domain/stripe-account.ts';
+import { newOnboarding, onboarding, openStripeAccount } from '../domain/stripe/account.ts';
 import { readTenant, tenantChange, tenant as tenantSchema, updateTenant } from '../domain/tenants.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateStorefront } from '../http/edge-cache.ts';

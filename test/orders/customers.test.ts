@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { customer as customerSchema } from '../../src/domain/customers.ts';
+import { customer as customerSchema } from '../../src/domain/customers/customers.ts';
 import { type Reply, type Store, startStore } from '../support/harness.ts';
 
 let store: Store;

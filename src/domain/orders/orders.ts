@@ -5,11 +5,11 @@ import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
 import { type OrderFilter, type OrderRow, orderById, orderPage } from '../../db/orders/queries.ts';
 import { type EventRow, orderHistory } from '../../db/platform/events.ts';
+import { readAsShopper } from '../customers/shoppers.ts';
 import { toEvent } from '../events.ts';
 import { makeIntent, type OpenedPayment } from '../intents.ts';
 import { toPayment } from '../payments.ts';
 import { type ErrorResult, toApiError } from '../refusals.ts';
-import { readAsShopper } from '../shoppers.ts';
 import { runWithTax } from '../tax/provider.ts';
 import { type cancellation, type newOrder, type Order, toOrder } from './order.ts';
 

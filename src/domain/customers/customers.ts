@@ -1,11 +1,11 @@
 import * as z from 'zod';
-import { ApiError } from '../base/errors.ts';
-import { address, email, id, metadata, reference, text, time } from '../base/fields.ts';
-import { newId } from '../base/ids.ts';
-import { normalizeVatNumber, vatNumberFault } from '../base/vat.ts';
-import type { Context } from '../context.ts';
-import { type CustomerFilter, type CustomerRow, customerById, customerPage } from '../db/orders/customers.ts';
-import { runWrite } from './refusals.ts';
+import { ApiError } from '../../base/errors.ts';
+import { address, email, id, metadata, reference, text, time } from '../../base/fields.ts';
+import { newId } from '../../base/ids.ts';
+import { normalizeVatNumber, vatNumberFault } from '../../base/vat.ts';
+import type { Context } from '../../context.ts';
+import { type CustomerFilter, type CustomerRow, customerById, customerPage } from '../../db/orders/customers.ts';
+import { runWrite } from '../refusals.ts';
 import { readAsShopper } from './shoppers.ts';
 
 const savedAddress = address.extend({ id }).meta({ id: 'SavedAddress' });

@@ -1,5 +1,5 @@
-import type { Context } from '../context.ts';
-import type { WriteResult } from '../db/client.ts';
+import type { Context } from '../../context.ts';
+import type { WriteResult } from '../../db/client.ts';
 
 /**
  * Reads with a function that checks whether the row is the shopper's. The policies of a read with a secret key know

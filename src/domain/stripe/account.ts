@@ -1,12 +1,12 @@
 import * as z from 'zod';
-import { ApiError } from '../base/errors.ts';
-import { time } from '../base/fields.ts';
-import type { Context } from '../context.ts';
-import type { WriteResult } from '../db/client.ts';
-import { createAccount, createAccountLink, isAccountEnabled } from '../stripe/accounts.ts';
-import { StripeCallError } from '../stripe/client.ts';
-import type { AccountUpdate } from '../stripe/webhook.ts';
-import { type Applied, applyInItsCell } from './cells.ts';
+import { ApiError } from '../../base/errors.ts';
+import { time } from '../../base/fields.ts';
+import type { Context } from '../../context.ts';
+import type { WriteResult } from '../../db/client.ts';
+import { createAccount, createAccountLink, isAccountEnabled } from '../../stripe/accounts.ts';
+import { StripeCallError } from '../../stripe/client.ts';
+import type { AccountUpdate } from '../../stripe/webhook.ts';
+import { type Applied, applyInItsCell } from '../cells.ts';
 
 export const onboarding = z
   .object({

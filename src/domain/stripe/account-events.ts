@@ -1,7 +1,7 @@
-import type { Budget } from '../base/budget.ts';
-import type { Context } from '../context.ts';
-import { StripeCallError } from '../stripe/client.ts';
-import { type MissedEventCounts, noCounts, readEvents, rereadEvents, retryEvents } from './stripe-events.ts';
+import type { Budget } from '../../base/budget.ts';
+import type { Context } from '../../context.ts';
+import { StripeCallError } from '../../stripe/client.ts';
+import { type MissedEventCounts, noCounts, readEvents, rereadEvents, retryEvents } from './events.ts';
 
 type Reading = { tenant: string; account: string; readUntil: string | null };
 type FailedEvent = { account: string; eventId: string };

@@ -1,14 +1,14 @@
 import * as z from 'zod';
-import { makeKey } from '../base/api-keys.ts';
-import { ApiError } from '../base/errors.ts';
-import { exact, id, time } from '../base/fields.ts';
-import { newId } from '../base/ids.ts';
-import { sha256 } from '../base/sha256.ts';
-import type { Context } from '../context.ts';
-import type { WriteResult } from '../db/client.ts';
-import { type Identity, RejectedToken, readIdToken } from '../oidc/id-token.ts';
-import { ProviderUnavailable } from '../oidc/provider.ts';
-import { notFoundAsFieldError } from './refusals.ts';
+import { makeKey } from '../../base/api-keys.ts';
+import { ApiError } from '../../base/errors.ts';
+import { exact, id, time } from '../../base/fields.ts';
+import { newId } from '../../base/ids.ts';
+import { sha256 } from '../../base/sha256.ts';
+import type { Context } from '../../context.ts';
+import type { WriteResult } from '../../db/client.ts';
+import { type Identity, RejectedToken, readIdToken } from '../../oidc/id-token.ts';
+import { ProviderUnavailable } from '../../oidc/provider.ts';
+import { notFoundAsFieldError } from '../refusals.ts';
 
 export const newSession = z
   .strictObject({

@@ -1,10 +1,10 @@
 import * as z from 'zod';
-import { address, id, time } from '../base/fields.ts';
-import type { Context } from '../context.ts';
-import type { OrderRow } from '../db/orders/queries.ts';
+import { address, id, time } from '../../base/fields.ts';
+import type { Context } from '../../context.ts';
+import type { OrderRow } from '../../db/orders/queries.ts';
+import { order, toOrder } from '../orders/order.ts';
+import { runWrite } from '../refusals.ts';
 import { customer } from './customers.ts';
-import { order, toOrder } from './orders/order.ts';
-import { runWrite } from './refusals.ts';
 
 /** Everything that is stored about a customer. Carts and places as they are stored, without prices. */
 export const customerExport = z

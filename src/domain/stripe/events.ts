@@ -1,10 +1,10 @@
-import type { Budget } from '../base/budget.ts';
-import { cellAttribute } from '../base/cells.ts';
-import { describeError, log } from '../base/log.ts';
-import type { Context } from '../context.ts';
-import { type StripeAccount, StripeCallError, type StripeUpdate } from '../stripe/client.ts';
-import { handledTypes, listUpdates, lookUpUpdate, webhookOnlyTypes } from '../stripe/webhook.ts';
-import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe-updates.ts';
+import type { Budget } from '../../base/budget.ts';
+import { cellAttribute } from '../../base/cells.ts';
+import { describeError, log } from '../../base/log.ts';
+import type { Context } from '../../context.ts';
+import { type StripeAccount, StripeCallError, type StripeUpdate } from '../../stripe/client.ts';
+import { handledTypes, listUpdates, lookUpUpdate, webhookOnlyTypes } from '../../stripe/webhook.ts';
+import { type ApplyResult, applyStripeUpdate, isOutage } from './updates.ts';
 
 type EventUpdate = StripeUpdate & { eventId: string };
 type MissedEvent = { eventId: string; tenant: string; paymentId: string };

@@ -1,9 +1,9 @@
-import { cellAttribute } from '../base/cells.ts';
-import { ApiError } from '../base/errors.ts';
-import { log } from '../base/log.ts';
-import { type Context, runLast } from '../context.ts';
-import { lookUpIntent, StripeCallError, type StripeUpdate } from '../stripe/client.ts';
-import { type Applied, applyInItsCell } from './cells.ts';
+import { cellAttribute } from '../../base/cells.ts';
+import { ApiError } from '../../base/errors.ts';
+import { log } from '../../base/log.ts';
+import { type Context, runLast } from '../../context.ts';
+import { lookUpIntent, StripeCallError, type StripeUpdate } from '../../stripe/client.ts';
+import { type Applied, applyInItsCell } from '../cells.ts';
 
 export type ApplyResult = {
   outcome: 'applied' | 'duplicate' | 'unknown' | 'set_aside';
