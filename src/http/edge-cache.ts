@@ -107,7 +107,8 @@ export function rememberSku(tenant: QualifiedTenant, { id, sku }: { id: string; 
 
 /**
  * Caches a product for the rest of the 30 s that began with its read. If its read has made a token, others may have
- * made one at the same time: only the read whose token was stored last is cached.
+ * made one at the same time. Then only a read whose tokens are still there is cached. If there is none, because the two
+ * tokens that stayed are of different reads, the next read is cached.
  */
 export async function cacheProduct(
   tenant: QualifiedTenant,
