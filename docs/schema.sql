@@ -14257,10 +14257,10 @@ alter function platform.live_token(jsonb,text,timestamp with time zone) owner to
 revoke all on function platform.live_token(jsonb,text,timestamp with time zone) from public;
 grant execute on function platform.live_token(jsonb,text,timestamp with time zone) to fusion_group_commerce;
 
--- function: platform.lock_deliverable_rows(character varying,integer,bigint[])
+-- function: platform.lock_rows_to_deliver(character varying,integer,bigint[])
 -- src/db/platform/deliverable-rows.sql
-CREATE OR REPLACE FUNCTION platform.lock_deliverable_rows(of_sink character varying, max_rows integer, skipped_seqs bigint[])
- RETURNS bigint[]
+CREATE OR REPLACE FUNCTION platform.lock_rows_to_deliver(of_sink character varying, max_rows integer, skipped_seqs bigint[], OUT deliverable bigint[], OUT are_held boolean)
+ RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
@@ -14268,7 +14268,6 @@ CREATE OR REPLACE FUNCTION platform.lock_deliverable_rows(of_sink character vary
 AS $function$
 declare
   now_at constant timestamptz := platform.clock();
-  deliverable bigint[] := '{}';
   seqs bigint[];
   keys varchar[];
   blocked_keys varchar[];
@@ -14278,6 +14277,8 @@ declare
   window_size integer := max_rows;
   blocker record;
 begin
+  deliverable := '{}';
+  are_held := false;
   -- Blocked rows can fill a window. The next window may have rows of other keys.
   for attempt in 1..20 loop
     select array_agg(w.seq order by w.due_at, w.seq), array_agg(w.key order by w.due_at, w.seq), max(w.due_at)
@@ -14317,6 +14318,8 @@ begin
             raise;
           end if;
         end;
+      elsif blocker.seq <> all(skipped_seqs) then
+        are_held := true;
       end if;
     end loop;
     if cardinality(blocked_keys) > 0 then
@@ -14329,11 +14332,10 @@ begin
     exit when cardinality(keys) < window_size or cardinality(deliverable) >= max_rows;
     window_size := max_rows - cardinality(deliverable);
   end loop;
-  return deliverable;
 end
 $function$;
-alter function platform.lock_deliverable_rows(character varying,integer,bigint[]) owner to fusion_platform;
-revoke all on function platform.lock_deliverable_rows(character varying,integer,bigint[]) from public;
+alter function platform.lock_rows_to_deliver(character varying,integer,bigint[]) owner to fusion_platform;
+revoke all on function platform.lock_rows_to_deliver(character varying,integer,bigint[]) from public;
 
 -- function: platform.most_charge(character varying)
 -- src/db/platform/currencies.sql
@@ -14803,6 +14805,7 @@ declare
   returned bigint[] := array(select jsonb_array_elements_text(input->'returned')::bigint);
   skipped_seqs bigint[];
   leasable bigint[] := '{}';
+  are_held boolean := false;
   paused_ms numeric;
   failed_rows integer := 0;
   leased jsonb;
@@ -14837,13 +14840,16 @@ begin
       where split_part(k, ' ', 1) = of_sink)
   into paused_ms, skipped_seqs;
   if paused_ms = 0 and (input->>'limit')::int > 0 then
-    leasable := platform.lock_deliverable_rows(of_sink, (input->>'limit')::int, skipped_seqs);
+    select r.deliverable, r.are_held into leasable, are_held
+    from platform.lock_rows_to_deliver(of_sink, (input->>'limit')::int, skipped_seqs) r;
   end if;
   if cardinality(leasable) = 0 then
-    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', ceil(paused_ms), 'aside', failed_rows);
+    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', ceil(paused_ms), 'aside', failed_rows,
+      'areHeld', are_held);
   end if;
   leased := platform.process_relay_rows(of_sink, 'lease', leasable, input);
-  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int);
+  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int,
+    'areHeld', are_held);
 end
 $function$;
 alter function platform.relay_sink(jsonb) owner to fusion_platform;

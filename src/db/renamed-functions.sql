@@ -97,6 +97,7 @@ drop function if exists platform.aside_subjects(text[]);
 drop function if exists platform.bury(platform.outbox, text);
 drop function if exists platform.due_again(varchar, integer);
 drop function if exists platform.lock_deliverable_rows(varchar, integer);
+drop function if exists platform.lock_deliverable_rows(varchar, integer, bigint[]);
 drop function if exists platform.next_rows(varchar, integer);
 drop function if exists platform.not_taken(text, text[]);
 drop function if exists platform.relay_apart(varchar, text, bigint[], jsonb);

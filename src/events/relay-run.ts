@@ -27,13 +27,16 @@ const graceMs = 200;
 /** How often a run that waits for a slow delivery looks for new events of the other sinks. */
 const pollMs = 20;
 
+/** How long to wait before looking again for events that another run holds up. It doubles with each look. */
+const firstWaitMs = 50;
+
 /** How long an isolate's requests skip an unavailable sink. The cron never skips it. */
 const maxPauseMs = 2_000;
 /** By cell and sink, because a sink is paused in a cell's database. */
 const pausedUntil = new Map<string, number>();
 export const isPaused = (cell: string, sink: Sink): boolean => Date.now() < (pausedUntil.get(`${cell} ${sink}`) ?? 0);
 
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** What a run did for one sink, for the log. */
 type Tally = { delivered: number; failed: number; setAside: number; outcome: string; details: Record<string, string> };
@@ -51,6 +54,8 @@ export class RelayRun {
   readonly wanted: Set<Sink>;
   /** PaymentIntents that requests to the cell have made. The next turn records those of one tenant. */
   readonly madeIntents: TenantIntent[] = [];
+  /** How long to wait before the run. */
+  readonly waitMs: number;
   readonly #env: Bindings;
   readonly #cell: string;
   readonly #cause: string;
@@ -62,18 +67,27 @@ export class RelayRun {
   readonly #delivering = new Map<Sink, Promise<void>>();
   /** The deliveries that the last turn began. */
   #fresh: Promise<void>[] = [];
+  /** The sinks with events that wait for events of their key, which another run delivers. */
+  readonly #held = new Set<Sink>();
   /** The sinks of a retried call: it may have leased rows in a response that was lost. The next turn frees them. */
   readonly #lost = new Set<Sink>();
   readonly #tallies = new Map<Sink, Tally>();
   #hasEnded = false;
   #hasFailed = false;
 
-  constructor(env: Bindings, cell: string, cause: string, wanted: Iterable<Sink>, until = Date.now() + maxRunMs) {
+  constructor(
+    env: Bindings,
+    cell: string,
+    cause: string,
+    wanted: Iterable<Sink>,
+    { until = Date.now() + maxRunMs, waitMs = 0 } = {},
+  ) {
     this.#env = env;
     this.#cell = cell;
     this.#cause = cause;
     this.wanted = new Set(wanted);
     this.#until = until;
+    this.waitMs = waitMs;
     this.#db = openDatabase(settingsOf(env).cells, cell);
   }
 
@@ -82,12 +96,17 @@ export class RelayRun {
     return !this.#hasEnded && Date.now() < this.#until;
   }
 
-  /** After a run that failed: a run for what requests have left to it in the meantime, if there is time. */
+  /**
+   * If there is time: after a run that failed, a run for what requests have left to it in the meantime. After a run that
+   * left events to another one, a run that looks whether they are free now.
+   */
   get successor(): RelayRun | undefined {
-    if (!this.#hasFailed || Date.now() >= this.#until || this.wanted.size + this.madeIntents.length === 0)
-      return undefined;
-    const next = new RelayRun(this.#env, this.#cell, this.#cause, this.wanted, this.#until);
-    next.madeIntents.push(...this.madeIntents);
+    const waitMs = this.#hasFailed ? 0 : this.waitMs * 2 || firstWaitMs;
+    const sinks = this.#hasFailed ? this.wanted : this.#held;
+    const made = this.#hasFailed ? this.madeIntents : [];
+    if (sinks.size + made.length === 0 || Date.now() + waitMs >= this.#until) return undefined;
+    const next = new RelayRun(this.#env, this.#cell, this.#cause, sinks, { until: this.#until, waitMs });
+    next.madeIntents.push(...made);
     return next;
   }
 
@@ -194,7 +213,9 @@ export class RelayRun {
   }
 
   #deliver(sink: Sink, result: TurnResult): void {
-    const { events, pausedMs, aside } = result[sink] ?? { events: [], pausedMs: 0, aside: 0 };
+    const { events, pausedMs, aside, areHeld } = result[sink] ?? { events: [], pausedMs: 0, aside: 0 };
+    if (areHeld) this.#held.add(sink);
+    else this.#held.delete(sink);
     pausedUntil.set(`${this.#cell} ${sink}`, Date.now() + Math.min(pausedMs, maxPauseMs));
     if (aside > 0) this.#tally(sink).setAside += aside;
     if (events.length === 0) return;

@@ -3,7 +3,7 @@ import type { Context, TenantIntent } from '../context.ts';
 import type { Job } from '../db/client.ts';
 import { type Sink, sinks } from '../db/platform/outbox.ts';
 import type { Bindings } from '../env.ts';
-import { isPaused, RelayRun } from './relay-run.ts';
+import { isPaused, RelayRun, sleep } from './relay-run.ts';
 
 /** Delivers one cell's events to every sink, also to one that was unavailable a moment ago. @returns the number of deliveries */
 export const relayAll = (env: Bindings, cell: string, cause: string): Promise<number> =>
@@ -11,6 +11,9 @@ export const relayAll = (env: Bindings, cell: string, cause: string): Promise<nu
 
 /** The run of each cell that this isolate's requests leave their events to. */
 const current = new Map<string, RelayRun>();
+
+/** The run of each cell that waits until another relay has delivered the events before its own, and when it begins. */
+const waiting = new Map<string, { run: RelayRun; beginsAt: number }>();
 
 const availableSinks = (cell: string): Sink[] => sinks.filter((sink) => !isPaused(cell, sink));
 
@@ -37,8 +40,29 @@ export async function relaySoon(
   await runToEnd(cell, run);
 }
 
+/** Waits as long as the run has to wait. @returns false if another run of this isolate has taken over its sinks */
+async function waitForTurn(cell: string, run: RelayRun): Promise<boolean> {
+  if (run.waitMs === 0) return true;
+  const own = { run, beginsAt: Date.now() + run.waitMs };
+  const leaveTo = (other: RelayRun): false => {
+    for (const sink of run.wanted) other.wanted.add(sink);
+    return false;
+  };
+  const other = waiting.get(cell);
+  // A run whose time has passed belongs to a request that has ended.
+  if (other && other.beginsAt >= Date.now() && other.beginsAt <= own.beginsAt) return leaveTo(other.run);
+  for (const sink of other?.run.wanted ?? []) run.wanted.add(sink);
+  waiting.set(cell, own);
+  await sleep(run.waitMs);
+  if (waiting.get(cell) !== own) return false;
+  waiting.delete(cell);
+  const open = current.get(cell);
+  return open?.isOpen ? leaveTo(open) : true;
+}
+
 async function runToEnd(cell: string, first: RelayRun): Promise<void> {
   for (let run: RelayRun | undefined = first; run; run = run.successor) {
+    if (!(await waitForTurn(cell, run))) return;
     if (!current.get(cell)?.isOpen) current.set(cell, run);
     await run.run();
     if (current.get(cell) === run) current.delete(cell);

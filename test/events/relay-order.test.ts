@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { ChooseFault } from '../../dev/kafka/faults.ts';
@@ -133,6 +134,32 @@ for (const seed of [1, 2, Math.floor(Math.random() * 1e9)]) {
     }
   });
 }
+
+test('the relays of two Workers, which meet at the same key, deliver everything without the cron (seed 20261201)', async () => {
+  await relayAll();
+  const random = randomFrom(20_261_201);
+  fault = () => ({ delayMs: Math.floor(random() * 10) });
+  const { id } = await addProduct(first, 'MEETING', 1);
+  await first.settled();
+  const since = await lastSeq();
+  accepted = [];
+  const left = () => first.database.query('select from platform.outbox where key = $1', [id]);
+  for (let round = 0; round < 60; round++) {
+    await Promise.all(
+      [first, second, first, second].map(async (store, line) => {
+        await sleep(Math.floor(random() * 40));
+        await store.send('PATCH', `/v1/products/${id}`, { name: `Name ${round} ${line}` }, { key: first.key });
+      }),
+    );
+    await until(async () => (await left()).length === 0);
+  }
+  const events = await first.database.query<SentEvent>(
+    'select topic, key, id::text from platform.events where seq > $1 order by seq',
+    [since],
+  );
+  expect(events).toHaveLength(240);
+  expect(byKey(accepted)).toEqual(byKey(events));
+});
 
 const dropSeed = Math.floor(Math.random() * 1e9);
 test(`records whose response was lost are sent again, and the first arrivals of each key are in order (seed ${dropSeed})`, async () => {

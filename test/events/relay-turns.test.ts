@@ -49,6 +49,31 @@ describe('a lease', () => {
     expect(seqsOf(await a.turn({ delivered: first.slice(0, 2) }))).toEqual(first.slice(2));
   });
 
+  test('that holds up the later rows of its keys is named to every relay that finds them', async () => {
+    const [first, later] = await emit(database, 'a', { count: 2 });
+    const a = await relayConnection(database, 'A');
+    const b = await relayConnection(database, 'B');
+    expect(seqsOf(await a.turn({ limit: 1 }))).toEqual([first]);
+    // B finds the later row, and has it locked until it commits. Meanwhile A delivers the first one, and cannot see that
+    // the later one is free now. So B has to look again.
+    await b.query('begin');
+    expect(await b.result()).toMatchObject({ events: [], areHeld: true });
+    expect(await a.result({ delivered: [first ?? 0] })).toMatchObject({ events: [], areHeld: false });
+    await b.query('commit');
+    const again = await b.result();
+    expect(seqsOf(again.events)).toEqual([later]);
+    expect(again.areHeld).toBe(false);
+  });
+
+  test('that waits after a failure is not named, because its rows wait for a time', async () => {
+    const [first] = await emit(database, 'a', { count: 2 });
+    const a = await relayConnection(database, 'A');
+    await a.turn();
+    await a.turn({ limit: 0, failed: [{ seq: first ?? 0, error: 'rejected', dead: false }] });
+    await database.query(`update platform.outbox set due_at = now() where key = 'a' and seq > $1`, [first]);
+    expect(await a.result()).toMatchObject({ events: [], areHeld: false });
+  });
+
   test('that expires leaves its rows to any relay', async () => {
     const seqs = await emit(database, 'a', { count: 2 });
     const a = await relayConnection(database, 'A');

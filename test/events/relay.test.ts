@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { ChooseFault } from '../../dev/kafka/faults.ts';
 import type { Message } from '../../dev/kafka/log.ts';
@@ -339,6 +340,24 @@ describe('the relay after a response', () => {
     await cron;
     expect(await waiting()).toEqual([]);
   });
+});
+
+test('an event that waits for another relay is delivered soon after that relay’s own, without the cron', async () => {
+  const { id: key } = await addProduct(store, 'HELD', 5);
+  await store.settled();
+  const left = async () =>
+    (await store.database.query('select from platform.outbox where key = $1 and sink = $2', [key, 'kafka'])).length;
+  // Another relay has leased an earlier event of the product, and delivers it now.
+  const [leased] = await emit(store.database, key, { topic: 'product.updated' });
+  await store.database.query(
+    `update platform.outbox set lease = 'another', due_at = now() + interval '1 minute' where seq = $1`,
+    [leased],
+  );
+  expect((await store.send('PATCH', `/v1/products/${key}`, { name: 'Held' })).status).toBe(200);
+  await sleep(1_000);
+  expect(await left()).toBe(2);
+  await store.database.query('delete from platform.outbox where seq = $1', [leased]);
+  await until(async () => (await left()) === 0);
 });
 
 test('a backlog larger than one turn is delivered completely in one run', async () => {

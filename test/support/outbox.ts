@@ -36,21 +36,26 @@ export type Turn = Partial<DeliveryReport> & {
   now?: string;
 };
 
-/** Connects with the Worker's role and runs single turns of a relay. `query` can wrap turns in a transaction. */
+/**
+ * Connects with the Worker's role and runs single turns of a relay: `turn` returns the events, `result` everything.
+ * `query` can wrap turns in a transaction.
+ */
 export async function relayConnection(database: Database, name: string, sink: Sink = 'kafka') {
   const client = new pg.Client(database.workerUrl);
   await client.connect();
   onTestFinished(() => client.end());
-  const turn = async ({ paused, now, ...overrides }: Turn = {}): Promise<LeasedEvent[]> => {
+  type Result = { events: LeasedEvent[]; areHeld: boolean };
+  const result = async ({ paused, now, ...overrides }: Turn = {}): Promise<Result> => {
     const settled = { delivered: [], failed: [], returned: [], paused: paused !== undefined };
     const input = { sink, lease: name, limit: 500, bytes: 1_000_000, seconds: 60, ...settled, ...overrides };
     const { rows } = await client.query('select platform.relay($1, $2) as result', [
       JSON.stringify({ jobSecret, ...(now === undefined ? {} : { now }) }),
       JSON.stringify(input),
     ]);
-    return rows[0].result.events;
+    return rows[0].result;
   };
-  return { turn, query: client.query.bind(client) };
+  const turn = async (options?: Turn): Promise<LeasedEvent[]> => (await result(options)).events;
+  return { turn, result, query: client.query.bind(client) };
 }
 
 export const seqsOf = (events: { seq: number }[]) => events.map(({ seq }) => seq);

@@ -1,18 +1,19 @@
 -- requires: platform/access.sql
 -- Which outbox rows a relay may deliver now.
 
--- Locks up to `max_rows` rows that may be delivered to the sink now, and returns them. A row may be delivered if it is
--- due and every earlier undelivered row of its key is in the result too, so that each key stays in order. Rows are
--- locked in due order with `skip locked`, so that relays never wait for each other. `skipped_seqs`: rows that are set
--- aside. The plan must never read or sort the whole table: because of the tenant policy the planner expects almost no
--- rows, and a plan that was made for an empty outbox is used for a full one (see platform.relay).
-create or replace function platform.lock_deliverable_rows(of_sink varchar, max_rows integer, skipped_seqs bigint[])
-  returns bigint[]
+-- Locks up to `max_rows` rows that may be delivered to the sink now: `deliverable`. A row may be delivered if it is due
+-- and every earlier undelivered row of its key is in the result too, so that each key stays in order. Rows are locked in
+-- due order with `skip locked`, so that relays never wait for each other. `skipped_seqs`: rows that are set aside.
+-- `are_held`: a row was found that waits for an earlier row of another relay. That relay may have looked for the next
+-- rows while this call had them locked, and not look again. So the caller has to.
+-- The plan must never read or sort the whole table: because of the tenant policy the planner expects almost no rows, and
+-- a plan that was made for an empty outbox is used for a full one (see platform.relay).
+create or replace function platform.lock_rows_to_deliver(of_sink varchar, max_rows integer, skipped_seqs bigint[],
+  out deliverable bigint[], out are_held boolean)
 language plpgsql set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off as $$
 declare
   now_at constant timestamptz := platform.clock();
-  deliverable bigint[] := '{}';
   seqs bigint[];
   keys varchar[];
   blocked_keys varchar[];
@@ -22,6 +23,8 @@ declare
   window_size integer := max_rows;
   blocker record;
 begin
+  deliverable := '{}';
+  are_held := false;
   -- Blocked rows can fill a window. The next window may have rows of other keys.
   for attempt in 1..20 loop
     select array_agg(w.seq order by w.due_at, w.seq), array_agg(w.key order by w.due_at, w.seq), max(w.due_at)
@@ -61,6 +64,8 @@ begin
             raise;
           end if;
         end;
+      elsif blocker.seq <> all(skipped_seqs) then
+        are_held := true;
       end if;
     end loop;
     if cardinality(blocked_keys) > 0 then
@@ -73,7 +78,6 @@ begin
     exit when cardinality(keys) < window_size or cardinality(deliverable) >= max_rows;
     window_size := max_rows - cardinality(deliverable);
   end loop;
-  return deliverable;
 end
 $$;
 

@@ -45,13 +45,15 @@ export type SinkTurn = {
 };
 
 /**
- * The events of each sink, oldest first, how long the sink stays paused (`pausedMs`), and how many rows failed in the
- * database and were set aside (`aside`).
+ * The events of a sink, oldest first, how long the sink stays paused (`pausedMs`), how many rows failed in the database
+ * and were set aside (`aside`), and whether other events wait for events of their key that another relay delivers
+ * (`areHeld`; a database of the previous release does not say).
  */
-export type TurnResult = Partial<Record<Sink, { events: LeasedEvent[]; pausedMs: number; aside: number }>>;
+type SinkResult<Event> = { events: Event[]; pausedMs: number; aside: number; areHeld?: boolean };
+export type TurnResult = Partial<Record<Sink, SinkResult<LeasedEvent>>>;
 
 /** A turn as the database returns it. It does not know its own cell. */
-type StoredTurn = Partial<Record<Sink, { events: Omit<LeasedEvent, 'cell'>[]; pausedMs: number; aside: number }>>;
+type StoredTurn = Partial<Record<Sink, SinkResult<Omit<LeasedEvent, 'cell'>>>>;
 
 const nameCell = ({ cell }: Database, turn: StoredTurn): TurnResult =>
   Object.fromEntries(

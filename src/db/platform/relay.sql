@@ -137,7 +137,7 @@ begin
 end
 $$;
 
--- A relay's turn for one sink; see platform.relay. Returns {events, pausedMs, aside}.
+-- A relay's turn for one sink; see platform.relay. Returns {events, pausedMs, aside, areHeld}.
 create or replace function platform.relay_sink(input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -145,6 +145,7 @@ declare
   returned bigint[] := array(select jsonb_array_elements_text(input->'returned')::bigint);
   skipped_seqs bigint[];
   leasable bigint[] := '{}';
+  are_held boolean := false;
   paused_ms numeric;
   failed_rows integer := 0;
   leased jsonb;
@@ -179,13 +180,16 @@ begin
       where split_part(k, ' ', 1) = of_sink)
   into paused_ms, skipped_seqs;
   if paused_ms = 0 and (input->>'limit')::int > 0 then
-    leasable := platform.lock_deliverable_rows(of_sink, (input->>'limit')::int, skipped_seqs);
+    select r.deliverable, r.are_held into leasable, are_held
+    from platform.lock_rows_to_deliver(of_sink, (input->>'limit')::int, skipped_seqs) r;
   end if;
   if cardinality(leasable) = 0 then
-    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', ceil(paused_ms), 'aside', failed_rows);
+    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', ceil(paused_ms), 'aside', failed_rows,
+      'areHeld', are_held);
   end if;
   leased := platform.process_relay_rows(of_sink, 'lease', leasable, input);
-  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int);
+  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int,
+    'areHeld', are_held);
 end
 $$;
 
@@ -199,8 +203,9 @@ $$;
 --   lost          the response of an earlier turn was lost; the rows that it leased become free
 --   limit, bytes  how many rows (0: none) and bytes of payload to lease     seconds  how long the lease lasts
 -- Returns for each sink, by its name, {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs,
--- aside}, oldest first; no events while the sink is paused, for pausedMs more milliseconds. `aside`: rows that failed
--- and were set aside. `durable`: the transaction has another change, which a crash must not undo. A Worker of the
+-- aside, areHeld}, oldest first; no events while the sink is paused, for pausedMs more milliseconds. `aside`: rows that
+-- failed and were set aside. `areHeld`: other rows are due, but wait for rows that another relay delivers; look again
+-- soon, because that relay may have looked for its next rows just before they were free. `durable`: the transaction has another change, which a crash must not undo. A Worker of the
 -- previous release sends one such entry as `input`, and gets its result alone.
 -- Plans are generic, made once for each connection: planning again takes longer than a small turn.
 create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
