@@ -741,6 +741,7 @@ create table payments.payments (
   charges_looked_at        timestamptz,
   asked_at                 timestamptz,
   stripe_account           varchar,
+  tax_calculation          varchar,
   constraint payments_pkey PRIMARY KEY (payment_id),
   constraint payments_amount_not_negative CHECK (amount >= 0::numeric),
   constraint payments_dispute CHECK (dispute in ('open', 'won', 'lost')),
@@ -3784,8 +3785,8 @@ declare
 begin
   if not is_free then
     perform payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
-      'campaignId', c.id, 'userId', input->'userId', 'amount', amount, 'currency', c.currency, 'mode',
-      case when succeeded then 'order'
+      'campaignId', c.id, 'userId', input->'userId', 'amount', amount, 'currency', c.currency,
+      'taxCalculation', input->'amounts'->'taxCalculation', 'mode', case when succeeded then 'order'
         when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
         else 'card' end));
   end if;
@@ -4398,6 +4399,9 @@ begin
     amounts := orders.settle_place(input || group_commerce.place_terms(found_place.campaign));
     if amounts ? 'error' then
       return platform.leave(call, 'campaigns.join', amounts);
+    elsif amounts ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
+      return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+        'answer', amounts || '{"error": "unavailable"}');
     end if;
     input := input || jsonb_build_object('amounts', amounts);
   end if;
@@ -8911,7 +8915,7 @@ begin
   with new_order as (
     insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
       billing_address, email, metadata, subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included,
-      tax_lines, discounts, shipping_option, lines, created_at, updated_at)
+      tax_lines, tax_calculation, discounts, shipping_option, lines, created_at, updated_at)
     values (input->>'id', input->>'customerId',
       jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
       coalesce((amounts->>'total')::numeric, (input->>'price')::numeric), input->>'currency', 'created',
@@ -8919,7 +8923,7 @@ begin
       nullif(input->'billingAddress', 'null'), input->>'email', nullif(input->'metadata', 'null'),
       (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric, (amounts->>'shipping')::numeric,
       (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric, (amounts->>'taxIncluded')::boolean,
-      amounts->'taxLines', case when amounts is not null then '[]'::jsonb end,
+      amounts->'taxLines', amounts->>'taxCalculation', case when amounts is not null then '[]'::jsonb end,
       nullif(amounts->'shippingOption', 'null'), amounts->'lines', platform.clock(), platform.clock())
     returning *
   ), event as (
@@ -10304,11 +10308,11 @@ begin
   elsif amounts ? 'error' then
     return amounts;
   elsif amounts->>'taxQuestion' is not null then
-    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', '',
-      'detail', 'This shop uses Stripe Tax, so its campaigns take no places. It sells by carts and orders.')));
+    return jsonb_build_object('taxQuestion', amounts->'taxQuestion');
   end if;
   return (select jsonb_object_agg(a.name, a.value) from jsonb_each(amounts) a(name, value)
-    where a.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines,shippingOption,lines}'));
+    where a.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines,taxCalculation}'
+      || '{shippingOption,lines}'::text[]));
 end
 $function$;
 alter function orders.settle_place(jsonb) owner to fusion_orders;
@@ -12023,7 +12027,7 @@ AS $function$
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
     'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
     'chargesUnseen', payments.needs_charge_lookup(p),
-    'taxCalculation', (select o.tax_calculation from orders.orders o where o.id = p.order_id),
+    'taxCalculation', payments.tax_calculation(p),
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $function$;
 alter function payments.intent_task(payments.payments) owner to fusion_payments;
@@ -12427,9 +12431,10 @@ declare
 begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
-      user_id, stripe_account, created_at, updated_at, checked_at)
+      user_id, tax_calculation, stripe_account, created_at, updated_at, checked_at)
     select input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
-      'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId', t.stripe_account, now_at, now_at, now_at
+      'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId',
+      input->>'taxCalculation', t.stripe_account, now_at, now_at, now_at
     from platform.tenants t where t.id = tenant
     returning p as created
   ), event as (
@@ -13119,6 +13124,19 @@ end
 $function$;
 alter function payments.switch_to_other_intent(payments.payments) owner to fusion_payments;
 revoke all on function payments.switch_to_other_intent(payments.payments) from public;
+
+-- function: payments.tax_calculation(payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.tax_calculation(p payments.payments)
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when p.created_at > platform.clock() - interval '89 days' then coalesce(p.tax_calculation,
+    (select o.tax_calculation from orders.orders o where o.id = p.order_id)) end
+$function$;
+alter function payments.tax_calculation(payments.payments) owner to fusion_payments;
+revoke all on function payments.tax_calculation(payments.payments) from public;
 
 -- function: payments.update_hold_end(payments.payments,text,jsonb)
 -- src/db/payments/delayed.sql

@@ -19,6 +19,7 @@ import { type CampaignRow, campaignById, campaignPage, type ParticipantRow } fro
 import { holdWithinSeconds } from './card-holds.ts';
 import { taxLine } from './orders/order.ts';
 import { type ErrorResult, toApiError } from './refusals.ts';
+import { runWithTax } from './tax/provider.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
 
@@ -221,16 +222,17 @@ function requireUser({ call }: Context, user: string | undefined) {
 
 /**
  * Takes one place and one unit of stock in one call, or neither. The campaign's row is locked, and the same statement
- * decides success if this join reaches the minimum. If the user has joined before, returns that participation.
- * @throws ApiError not_found, campaign_full, campaign_not_open, insufficient_inventory, forbidden (a session names
+ * decides success if this join reaches the minimum. If the user has joined before, returns that participation. With a
+ * tax provider there are two calls, and the provider is asked between them.
+ * @throws ApiError not_found, unavailable (the tax provider does not answer), campaign_full, campaign_not_open, insufficient_inventory, forbidden (a session names
  * another user), validation_failed (no user, an option that is not offered, a total that cannot be charged)
  */
 export async function joinCampaign(context: Context, campaignId: string, joiner: z.infer<typeof joining>) {
   const { settings } = context;
   requireUser(context, joiner.userId);
-  const { tenant, answer, replayed } = await context.db.run<WriteResult<ParticipantRow>>(
+  const { tenant, answer, replayed } = await runWithTax<WriteResult<ParticipantRow>>(
+    context,
     'group_commerce.join_campaign',
-    context.call,
     {
       ...joiner,
       campaignId,

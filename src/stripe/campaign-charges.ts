@@ -14,6 +14,7 @@ import {
   type StripeSettings,
   type StripeUpdate,
   setupUpdate,
+  taxHook,
 } from './client.ts';
 import { cellMetadata, metadataOf } from './metadata.ts';
 
@@ -183,6 +184,7 @@ function requestCharge(context: Context, task: ChargeTask, unattempted: Stripe.P
       automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
       confirm: true,
       off_session: true,
+      ...taxHook(task),
       metadata: metadataOf(context, task),
     },
     { idempotencyKey: `charge-${task.id}-${task.attempt}` },

@@ -203,6 +203,10 @@ const delayedMethods = [
 export const excludedMethods = ({ delayed }: IntentTask) =>
   delayed ? {} : { excluded_payment_method_types: delayedMethods };
 
+/** The request parameter that names the calculation of Stripe Tax, so that Stripe records the tax of the payment. */
+export const taxHook = ({ taxCalculation }: IntentTask) =>
+  taxCalculation ? { hooks: { inputs: { tax: { calculation: taxCalculation } } } } : {};
+
 /**
  * Creates the PaymentIntent of a payment. Repeated calls return the same one, because the idempotency key is made from
  * the payment's row. Nothing is charged before the buyer confirms. With mode `hold` the confirmation only
@@ -222,7 +226,7 @@ export async function createIntent(context: Context, task: IntentTask): Promise<
         automatic_payment_methods: { enabled: true },
         ...excludedMethods(task),
         ...(task.mode === 'hold' ? { capture_method: 'manual' as const } : {}),
-        ...(task.taxCalculation ? { hooks: { inputs: { tax: { calculation: task.taxCalculation } } } } : {}),
+        ...taxHook(task),
         metadata: metadataOf(context, task),
       },
       { idempotencyKey: `payment-${task.id}-${task.attempt}` },

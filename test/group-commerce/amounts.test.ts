@@ -347,12 +347,3 @@ describe('a place with tax and shipping', () => {
     expect((await moneyOf(place.orderId))?.refunded).toBe('29.74');
   });
 });
-
-test('a campaign of a tenant with Stripe Tax takes no places, and says so, instead of selling without tax', async () => {
-  const campaign = await fixture.start('STRIPE-TAX', 5);
-  await store.database.query(`update platform.tenants set tax_provider = 'stripe' where id = 'default'`);
-  const refused = await join(campaign.id, 'a', { shippingAddress });
-  await store.database.query(`update platform.tenants set tax_provider = 'table' where id = 'default'`);
-  expect([refused.status, refused.body.code]).toEqual([422, 'validation_failed']);
-  expect(refused.body.errors[0].detail).toContain('uses Stripe Tax');
-});

@@ -19,12 +19,12 @@ $$;
 
 -- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId?, shippingAddress?, billingAddress?,
 -- email?, metadata?, shippingOptionId?, participantId, orderId, paymentId, secureSeconds, graceSeconds,
--- holdWithinSeconds}. The tenant's own `grace_seconds` replaces `graceSeconds`. A customer's session joins as its
+-- holdWithinSeconds, taxQuote?}. The tenant's own `grace_seconds` replaces `graceSeconds`. A customer's session joins as its
 -- customer. With tax rates or a shipping option the place freezes its amounts (orders.settle_place). A second join of a
 -- user returns the first one. A successful campaign creates the order at once.
 -- Raises not_found, forbidden. Returns the errors campaign_not_open, campaign_full, insufficient_inventory,
--- validation_failed (an option that is not offered, a total that cannot be charged). Emits campaign.joined,
--- payment.created, at the minimum campaign.successful.
+-- validation_failed (an option that is not offered, a total that cannot be charged), and unavailable with `taxQuestion`
+-- until `taxQuote` answers it. Emits campaign.joined, payment.created, at the minimum campaign.successful.
 -- One statement a step: the key, its stored answer, the campaign with an earlier place, the payment, the place, its
 -- unit, the answer.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
@@ -73,6 +73,9 @@ begin
     amounts := orders.settle_place(input || group_commerce.place_terms(found_place.campaign));
     if amounts ? 'error' then
       return platform.leave(call, 'campaigns.join', amounts);
+    elsif amounts ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
+      return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+        'answer', amounts || '{"error": "unavailable"}');
     end if;
     input := input || jsonb_build_object('amounts', amounts);
   end if;
@@ -107,8 +110,8 @@ declare
 begin
   if not is_free then
     perform payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
-      'campaignId', c.id, 'userId', input->'userId', 'amount', amount, 'currency', c.currency, 'mode',
-      case when succeeded then 'order'
+      'campaignId', c.id, 'userId', input->'userId', 'amount', amount, 'currency', c.currency,
+      'taxCalculation', input->'amounts'->'taxCalculation', 'mode', case when succeeded then 'order'
         when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
         else 'card' end));
   end if;

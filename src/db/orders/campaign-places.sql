@@ -13,8 +13,9 @@ end
 $$;
 
 -- The amounts that a place freezes. `input`: {userId, campaignId, sku, price, currency, email?, shippingAddress?,
--- billingAddress?, shippingOptionId?}. Campaigns take no discounts. Returns {subtotal, discount, shipping, shippingTax,
--- tax, total, taxIncluded, taxLines, shippingOption, lines}, or the error validation_failed of settle_order.
+-- billingAddress?, shippingOptionId?, taxQuote?}. Campaigns take no discounts. Returns {subtotal, discount, shipping,
+-- shippingTax, tax, total, taxIncluded, taxLines, taxCalculation?, shippingOption, lines}; {taxQuestion} until `taxQuote`
+-- answers the question of the tenant's tax provider; or the error validation_failed of settle_order.
 create or replace function orders.settle_place(input jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -30,11 +31,11 @@ begin
   elsif amounts ? 'error' then
     return amounts;
   elsif amounts->>'taxQuestion' is not null then
-    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', '',
-      'detail', 'This shop uses Stripe Tax, so its campaigns take no places. It sells by carts and orders.')));
+    return jsonb_build_object('taxQuestion', amounts->'taxQuestion');
   end if;
   return (select jsonb_object_agg(a.name, a.value) from jsonb_each(amounts) a(name, value)
-    where a.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines,shippingOption,lines}'));
+    where a.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines,taxCalculation}'
+      || '{shippingOption,lines}'::text[]));
 end
 $$;
 
@@ -49,7 +50,7 @@ begin
   with new_order as (
     insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
       billing_address, email, metadata, subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included,
-      tax_lines, discounts, shipping_option, lines, created_at, updated_at)
+      tax_lines, tax_calculation, discounts, shipping_option, lines, created_at, updated_at)
     values (input->>'id', input->>'customerId',
       jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
       coalesce((amounts->>'total')::numeric, (input->>'price')::numeric), input->>'currency', 'created',
@@ -57,7 +58,7 @@ begin
       nullif(input->'billingAddress', 'null'), input->>'email', nullif(input->'metadata', 'null'),
       (amounts->>'subtotal')::numeric, (amounts->>'discount')::numeric, (amounts->>'shipping')::numeric,
       (amounts->>'shippingTax')::numeric, (amounts->>'tax')::numeric, (amounts->>'taxIncluded')::boolean,
-      amounts->'taxLines', case when amounts is not null then '[]'::jsonb end,
+      amounts->'taxLines', amounts->>'taxCalculation', case when amounts is not null then '[]'::jsonb end,
       nullif(amounts->'shippingOption', 'null'), amounts->'lines', platform.clock(), platform.clock())
     returning *
   ), event as (

@@ -2,8 +2,8 @@
 -- Payments of places in campaigns. After a join, the buyer secures the payment (authorizes it, or saves a card). When
 -- the campaign succeeds, it is captured or charged.
 
--- The payment of a place, before its order exists. `input`: {id, orderId, campaignId, userId, amount, currency, mode}.
--- For group commerce. Emits payment.created.
+-- The payment of a place, before its order exists. `input`: {id, orderId, campaignId, userId, amount, currency, mode,
+-- taxCalculation?}. For group commerce. Emits payment.created.
 create or replace function payments.open_place_payment(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -12,9 +12,10 @@ declare
 begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
-      user_id, stripe_account, created_at, updated_at, checked_at)
+      user_id, tax_calculation, stripe_account, created_at, updated_at, checked_at)
     select input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
-      'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId', t.stripe_account, now_at, now_at, now_at
+      'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId',
+      input->>'taxCalculation', t.stripe_account, now_at, now_at, now_at
     from platform.tenants t where t.id = tenant
     returning p as created
   ), event as (
