@@ -102,10 +102,10 @@ export class RelayRun {
    */
   get successor(): RelayRun | undefined {
     const waitMs = this.#hasFailed ? 0 : this.waitMs * 2 || firstWaitMs;
-    const sinks = this.#hasFailed ? this.wanted : this.#held;
+    const wanted = this.#hasFailed ? this.wanted : this.#held;
     const made = this.#hasFailed ? this.madeIntents : [];
-    if (sinks.size + made.length === 0 || Date.now() + waitMs >= this.#until) return undefined;
-    const next = new RelayRun(this.#env, this.#cell, this.#cause, sinks, { until: this.#until, waitMs });
+    if (wanted.size + made.length === 0 || Date.now() + waitMs >= this.#until) return undefined;
+    const next = new RelayRun(this.#env, this.#cell, this.#cause, wanted, { until: this.#until, waitMs });
     next.madeIntents.push(...made);
     return next;
   }
