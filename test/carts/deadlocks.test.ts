@@ -3,6 +3,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mulberry32 } from '../../dev/stripe/webhooks.ts';
 import { createDatabase, type Database } from '../support/harness.ts';
+import { openPool } from '../support/pools.ts';
 import { jobSecret } from '../support/secrets.ts';
 
 /** Runs every statement about a cart against every other one, over a few rows that cross, on real PostgreSQL. */
@@ -15,7 +16,7 @@ const random = mulberry32(seed);
 
 beforeAll(async () => {
   database = await createDatabase();
-  pool = new pg.Pool({ connectionString: database.url, max: threads });
+  pool = openPool(database.url, threads);
   keyHash = createHash('sha256')
     .update(await database.key())
     .digest('hex');

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDatabase, type Database } from '../support/harness.ts';
+import { openPool } from '../support/pools.ts';
 import { jobSecret } from '../support/secrets.ts';
 
 /** Runs every statement that locks several rows against every other one, over the same few rows, on real PostgreSQL. */
@@ -12,7 +13,7 @@ const turns = 25;
 
 beforeAll(async () => {
   database = await createDatabase();
-  pool = new pg.Pool({ connectionString: database.url, max: threads });
+  pool = openPool(database.url, threads);
   await database.key();
   // PostgreSQL reports a deadlock at once, so that a lock which is released in time cannot hide one.
   await database.query(

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createDatabase, type Database } from '../support/harness.ts';
+import { openPool } from '../support/pools.ts';
 import { jobSecret } from '../support/secrets.ts';
 
 /** Decides holds as the consumer of order.created does: whole batches, on real PostgreSQL. */
@@ -11,7 +12,7 @@ let pool: pg.Pool;
 let keyHash: string;
 beforeAll(async () => {
   database = await createDatabase();
-  pool = new pg.Pool({ connectionString: database.workerUrl, max: 12 });
+  pool = openPool(database.workerUrl, 12);
   keyHash = createHash('sha256')
     .update(await database.key())
     .digest('hex');

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createDatabase, type Database } from '../support/harness.ts';
+import { openPool } from '../support/pools.ts';
 import { jobSecret } from '../support/secrets.ts';
 
 /** Orders, cancellations, expiries and late money over a few discounts and SKUs, at once, on real PostgreSQL. */
@@ -12,7 +13,7 @@ const threads = 12;
 
 beforeAll(async () => {
   database = await createDatabase();
-  pool = new pg.Pool({ connectionString: database.url, max: threads });
+  pool = openPool(database.url, threads);
   keyHash = createHash('sha256')
     .update(await database.key())
     .digest('hex');

@@ -23,6 +23,7 @@ import { startVies, type ViesEmulator } from '../../dev/vies/server.ts';
 import { scopes } from '../../src/base/api-keys.ts';
 import { topics } from '../../src/events/topics.ts';
 import { template } from './global-setup.ts';
+import { openPool } from './pools.ts';
 import { jobSecret, workerPassword } from './secrets.ts';
 
 export type KeyOptions = {
@@ -64,9 +65,7 @@ export async function createDatabase(cell?: string): Promise<Database> {
   const workerUrl = new URL(url);
   workerUrl.username = 'fusion_worker';
   workerUrl.password = workerPassword;
-  const pool = new pg.Pool({ connectionString: url.href, max: 4 });
-  // The server ends idle connections when a test restarts or drops it. Ignore that.
-  pool.on('error', () => undefined);
+  const pool = openPool(url.href, 4);
   await pool.query(`insert into platform.tenants (id, name) values ('default', 'Default'), ('acme', 'Acme')`);
   await prepareLocalJobs(pool, jobSecret);
   return {

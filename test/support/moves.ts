@@ -4,6 +4,7 @@ import pg from 'pg';
 import type { Steps } from '../../dev/cells/move.ts';
 import type { Cell } from '../../dev/cells/session.ts';
 import { createDatabase, type Database } from './harness.ts';
+import { openPool } from './pools.ts';
 import { jobSecret } from './secrets.ts';
 
 export const quietSteps: Steps = { step: (_label, work) => work(), say: () => undefined };
@@ -33,8 +34,7 @@ export async function createCells(...names: string[]): Promise<{ cells: TestCell
     const client = new pg.Client(owner.href);
     client.on('error', () => undefined);
     await client.connect();
-    const worker = new pg.Pool({ connectionString: database.workerUrl, max: 12 });
-    worker.on('error', () => undefined);
+    const worker = openPool(database.workerUrl, 12);
     cells.push({ name, client, database, ownerUrl: owner.href, worker });
   }
   return {
