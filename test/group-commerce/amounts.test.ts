@@ -328,6 +328,7 @@ describe('a place with tax and shipping', () => {
     await fixture.stripe.paymentIntents.capture(part.stripePaymentIntentId, { amount_to_capture: 2000 });
     await until(async () => (await fixture.statesOf(campaign.id)).b === 'released');
     await until(async () => (await moneyOf(other.orderId))?.refunded === '20.00');
+    await until(async () => (await moneyOf(place.orderId))?.status === 'succeeded');
     expect(await moneyOf(place.orderId)).toMatchObject({ captured: '29.74', status: 'succeeded' });
     await join(campaign.id, 'c');
     await join(campaign.id, 'd');

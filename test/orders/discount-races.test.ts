@@ -49,15 +49,19 @@ type Outcome = { result?: { answer?: Record<string, unknown> }; code?: string; m
 /** The codes of errors that a caller may see: one of the API, and one after which the Worker repeats the call. */
 const expectedCodes = new Set(['FC000', '40001']);
 
-/** Runs a function. The Worker repeats a call after a serialization failure, and so does this. */
+/**
+ * Runs a function. The Worker repeats a call after a serialization failure, and so does this. PostgreSQL reports a
+ * failure before it releases the locks, so the idempotency key of the first attempt may still be in use.
+ */
 async function run(name: string, caller: object, input: object): Promise<Outcome> {
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     try {
       const { rows } = await pool.query(`select ${name}($1, $2) as result`, [caller, input]);
       return { result: rows[0].result };
     } catch (error) {
       if (!(error instanceof pg.DatabaseError) || !expectedCodes.has(error.code ?? '')) throw error;
-      if (error.code === 'FC000') return { code: error.message, message: error.detail };
+      const isOwnAttempt = tries > 1 && error.message === 'idempotency_in_progress';
+      if (error.code === 'FC000' && !isOwnAttempt) return { code: error.message, message: error.detail };
     }
   }
 }
