@@ -12027,7 +12027,8 @@ AS $function$
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
     'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
     'chargesUnseen', payments.needs_charge_lookup(p),
-    'taxCalculation', payments.tax_calculation(p),
+    'taxCalculation', case when p.created_at > platform.clock() - interval '89 days' then coalesce(p.tax_calculation,
+      (select o.tax_calculation from orders.orders o where o.id = p.order_id)) end,
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $function$;
 alter function payments.intent_task(payments.payments) owner to fusion_payments;
@@ -13124,19 +13125,6 @@ end
 $function$;
 alter function payments.switch_to_other_intent(payments.payments) owner to fusion_payments;
 revoke all on function payments.switch_to_other_intent(payments.payments) from public;
-
--- function: payments.tax_calculation(payments.payments)
--- src/db/payments/payments.sql
-CREATE OR REPLACE FUNCTION payments.tax_calculation(p payments.payments)
- RETURNS character varying
- LANGUAGE sql
- STABLE
-AS $function$
-  select case when p.created_at > platform.clock() - interval '89 days' then coalesce(p.tax_calculation,
-    (select o.tax_calculation from orders.orders o where o.id = p.order_id)) end
-$function$;
-alter function payments.tax_calculation(payments.payments) owner to fusion_payments;
-revoke all on function payments.tax_calculation(payments.payments) from public;
 
 -- function: payments.update_hold_end(payments.payments,text,jsonb)
 -- src/db/payments/delayed.sql

@@ -224,8 +224,9 @@ function requireUser({ call }: Context, user: string | undefined) {
  * Takes one place and one unit of stock in one call, or neither. The campaign's row is locked, and the same statement
  * decides success if this join reaches the minimum. If the user has joined before, returns that participation. With a
  * tax provider there are two calls, and the provider is asked between them.
- * @throws ApiError not_found, unavailable (the tax provider does not answer), campaign_full, campaign_not_open, insufficient_inventory, forbidden (a session names
- * another user), validation_failed (no user, an option that is not offered, a total that cannot be charged)
+ * @throws ApiError not_found, campaign_full, campaign_not_open, insufficient_inventory, forbidden (a session names
+ * another user), validation_failed (no user, an option that is not offered, a total that cannot be charged, no tax for
+ * this address), unavailable (the tax provider does not answer)
  */
 export async function joinCampaign(context: Context, campaignId: string, joiner: z.infer<typeof joining>) {
   const { settings } = context;

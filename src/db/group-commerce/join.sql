@@ -19,9 +19,9 @@ $$;
 
 -- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId?, shippingAddress?, billingAddress?,
 -- email?, metadata?, shippingOptionId?, participantId, orderId, paymentId, secureSeconds, graceSeconds,
--- holdWithinSeconds, taxQuote?}. The tenant's own `grace_seconds` replaces `graceSeconds`. A customer's session joins as its
--- customer. With tax rates or a shipping option the place freezes its amounts (orders.settle_place). A second join of a
--- user returns the first one. A successful campaign creates the order at once.
+-- holdWithinSeconds, taxQuote?}. The tenant's own `grace_seconds` replaces `graceSeconds`. A customer's session joins
+-- as its customer. With taxes or a shipping option the place freezes its amounts (orders.settle_place). A second join of
+-- a user returns the first one. A successful campaign creates the order at once.
 -- Raises not_found, forbidden. Returns the errors campaign_not_open, campaign_full, insufficient_inventory,
 -- validation_failed (an option that is not offered, a total that cannot be charged), and unavailable with `taxQuestion`
 -- until `taxQuote` answers it. Emits campaign.joined, payment.created, at the minimum campaign.successful.

@@ -14,8 +14,8 @@ $$;
 
 -- The amounts that a place freezes. `input`: {userId, campaignId, sku, price, currency, email?, shippingAddress?,
 -- billingAddress?, shippingOptionId?, taxQuote?}. Campaigns take no discounts. Returns {subtotal, discount, shipping,
--- shippingTax, tax, total, taxIncluded, taxLines, taxCalculation?, shippingOption, lines}; {taxQuestion} until `taxQuote`
--- answers the question of the tenant's tax provider; or the error validation_failed of settle_order.
+-- shippingTax, tax, total, taxIncluded, taxLines, taxCalculation?, shippingOption, lines}; {taxQuestion} until
+-- `taxQuote` answers the question of the tenant's tax provider; or the error validation_failed of settle_order.
 create or replace function orders.settle_place(input jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -18,16 +18,9 @@ language sql stable as $$
     'currency', p.currency, 'status', p.status)
 $$;
 
--- The calculation of Stripe Tax that the payment names, so that Stripe reports the tax. Stripe keeps it for 90 days. A
--- place that is charged later is charged without it.
-create or replace function payments.tax_calculation(p payments.payments) returns varchar
-language sql stable as $$
-  select case when p.created_at > platform.clock() - interval '89 days' then coalesce(p.tax_calculation,
-    (select o.tax_calculation from orders.orders o where o.id = p.order_id)) end
-$$;
-
 -- The payment as a task for the Worker, which calls Stripe. Amounts are text, so that they never become binary
--- floating-point numbers.
+-- floating-point numbers. `taxCalculation`: the calculation of Stripe Tax that the payment names, so that Stripe reports
+-- the tax. Stripe keeps it for 90 days; a place that is charged later is charged without it.
 create or replace function payments.intent_task(p payments.payments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
@@ -38,7 +31,8 @@ language sql stable as $$
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
     'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
     'chargesUnseen', payments.needs_charge_lookup(p),
-    'taxCalculation', payments.tax_calculation(p),
+    'taxCalculation', case when p.created_at > platform.clock() - interval '89 days' then coalesce(p.tax_calculation,
+      (select o.tax_calculation from orders.orders o where o.id = p.order_id)) end,
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $$;
 

@@ -205,8 +205,9 @@ $$;
 -- Returns for each sink, by its name, {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs,
 -- aside, areHeld}, oldest first; no events while the sink is paused, for pausedMs more milliseconds. `aside`: rows that
 -- failed and were set aside. `areHeld`: other rows are due, but wait for rows that another relay delivers; look again
--- soon, because that relay may have looked for its next rows just before they were free. `durable`: the transaction has another change, which a crash must not undo. A Worker of the
--- previous release sends one such entry as `input`, and gets its result alone.
+-- soon, because that relay may have looked for its next rows just before they were free. `durable`: the transaction has
+-- another change, which a crash must not undo. A Worker of the previous release sends one such entry as `input`, and
+-- gets its result alone.
 -- Plans are generic, made once for each connection: planning again takes longer than a small turn.
 create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
