@@ -4,14 +4,14 @@ import { ApiError } from './base/errors.ts';
 import { describeError, log } from './base/log.ts';
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
+import { expireCarts } from './domain/carts/carts.ts';
 import {
   expireCampaigns,
   freeLostPlaces,
   freeUnsecured,
   releaseCampaigns,
   settleCampaigns,
-} from './domain/campaign-settlement.ts';
-import { expireCarts } from './domain/carts/carts.ts';
+} from './domain/group-commerce/settlement.ts';
 import { decideOverdueHolds } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders/orders.ts';

@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts';
-import { freePlacesOfEndedOrders, releaseCampaigns, settleCampaigns } from '../domain/campaign-settlement.ts';
 import type { Event } from '../domain/events.ts';
+import { freePlacesOfEndedOrders, releaseCampaigns, settleCampaigns } from '../domain/group-commerce/settlement.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 
 /**

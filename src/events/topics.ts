@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { currency, id, money } from '../base/fields.ts';
 import { priceList } from '../domain/catalog/price-lists.ts';
 import { product } from '../domain/catalog/products.ts';
-import { campaign } from '../domain/group-commerce.ts';
+import { campaign } from '../domain/group-commerce/campaigns.ts';
 import { orderedItem } from '../domain/orders/order.ts';
 
 /** The services that have their own queue, bound as `<NAME>_QUEUE`. */

@@ -14,9 +14,9 @@ import {
   newCampaign,
   participant,
   readCampaign,
-} from '../domain/group-commerce.ts';
-import { liveToken, makeLiveToken, watchCampaign } from '../domain/live.ts';
-import { listParticipants } from '../domain/participants.ts';
+} from '../domain/group-commerce/campaigns.ts';
+import { liveToken, makeLiveToken, watchCampaign } from '../domain/group-commerce/live.ts';
+import { listParticipants } from '../domain/group-commerce/participants.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { showResource } from '../http/etag.ts';

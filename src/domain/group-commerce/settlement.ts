@@ -1,6 +1,6 @@
-import type { Budget } from '../base/budget.ts';
-import type { Context } from '../context.ts';
-import type { Event } from './events.ts';
+import type { Budget } from '../../base/budget.ts';
+import type { Context } from '../../context.ts';
+import type { Event } from '../events.ts';
 
 export type ChangedStock = { tenant: string; skus: string[] }[];
 

@@ -1,10 +1,10 @@
 import * as z from 'zod';
-import { defaultCell, qualifyTenant } from '../base/cells.ts';
-import { ApiError } from '../base/errors.ts';
-import { time } from '../base/fields.ts';
-import type { Context } from '../context.ts';
-import type { WriteResult } from '../db/client.ts';
-import { type Campaign, readCampaign } from './group-commerce.ts';
+import { defaultCell, qualifyTenant } from '../../base/cells.ts';
+import { ApiError } from '../../base/errors.ts';
+import { time } from '../../base/fields.ts';
+import type { Context } from '../../context.ts';
+import type { WriteResult } from '../../db/client.ts';
+import { type Campaign, readCampaign } from './campaigns.ts';
 
 export const liveToken = z
   .object({ token: z.string().meta({ description: 'For `?token=` of this campaign’s `/live`' }), expiresAt: time })

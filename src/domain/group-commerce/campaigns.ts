@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { ApiError } from '../base/errors.ts';
+import { ApiError } from '../../base/errors.ts';
 import {
   address,
   email,
@@ -12,14 +12,14 @@ import {
   sku,
   time,
   whole,
-} from '../base/fields.ts';
-import { newId } from '../base/ids.ts';
-import type { Context } from '../context.ts';
-import { type CampaignRow, campaignById, campaignPage, type ParticipantRow } from '../db/group-commerce/queries.ts';
+} from '../../base/fields.ts';
+import { newId } from '../../base/ids.ts';
+import type { Context } from '../../context.ts';
+import { type CampaignRow, campaignById, campaignPage, type ParticipantRow } from '../../db/group-commerce/queries.ts';
+import { taxLine } from '../orders/order.ts';
+import { type ErrorResult, toApiError } from '../refusals.ts';
+import { runWithTax } from '../tax/provider.ts';
 import { holdWithinSeconds } from './card-holds.ts';
-import { taxLine } from './orders/order.ts';
-import { type ErrorResult, toApiError } from './refusals.ts';
-import { runWithTax } from './tax/provider.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
 
