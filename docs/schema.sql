@@ -287,16 +287,37 @@ create table group_commerce.group_commerce_campaigns (
   settled_at           timestamptz,
   created_at           timestamptz   not null default now(),
   updated_at           timestamptz   not null default now(),
+  mode                 varchar       not null default 'pool',
+  team_size            integer,
+  team_seconds         integer,
+  on_short             varchar,
+  tiers                jsonb,
+  settled_price        numeric(10,2),
+  skus                 varchar[],
+  max_per_customer     integer,
+  joiners              varchar       not null default 'all',
+  secured_units        integer       not null default 0,
+  offered_places       integer       not null default 0,
   constraint group_commerce_campaigns_pkey PRIMARY KEY (id),
   constraint campaigns_end_after_start CHECK (end_time > start_time),
+  constraint campaigns_joiners CHECK (joiners in ('all', 'new_customers')),
   constraint campaigns_max_at_least_min CHECK (max_participants >= min_participants),
+  constraint campaigns_max_per_customer CHECK (max_per_customer > 0),
   constraint campaigns_min_positive CHECK (min_participants > 0),
+  constraint campaigns_mode CHECK (mode in ('pool', 'teams')),
   constraint campaigns_not_overfull CHECK (actual_participants >= 0 AND actual_participants <= max_participants),
+  constraint campaigns_of_teams CHECK ((mode::text = 'teams') = (team_size IS NOT NULL) AND (mode::text = 'teams') = (team_seconds IS NOT NULL) AND (mode::text = 'teams') = (on_short IS NOT NULL)),
+  constraint campaigns_offers CHECK (offered_places >= 0 AND (actual_participants + offered_places) <= max_participants),
+  constraint campaigns_on_short CHECK (on_short in ('release', 'merge')),
   constraint campaigns_price_not_above_original CHECK (original_price >= price),
   constraint campaigns_price_not_negative CHECK (price >= 0::numeric),
   constraint campaigns_secured_have_places CHECK (secured_participants >= 0 AND secured_participants <= actual_participants),
+  constraint campaigns_secured_units CHECK (secured_units >= 0),
   constraint campaigns_status CHECK (status in ('active', 'successful', 'failed', 'expired')),
-  constraint campaigns_success_on CHECK (success_on in ('joined', 'secured'))
+  constraint campaigns_success_on CHECK (success_on in ('joined', 'secured')),
+  constraint campaigns_team_seconds CHECK (team_seconds > 0),
+  constraint campaigns_team_size CHECK (team_size >= 2 AND team_size <= 1000),
+  constraint campaigns_tiers_of_pools CHECK (mode::text = 'pool' OR tiers IS NULL)
 );
 CREATE INDEX idx_campaigns_running ON group_commerce.group_commerce_campaigns USING btree (end_time) WHERE status::text = 'active';
 CREATE INDEX idx_campaigns_status ON group_commerce.group_commerce_campaigns USING btree (tenant_id, status, id DESC);
@@ -306,6 +327,58 @@ alter table group_commerce.group_commerce_campaigns enable row level security;
 alter table group_commerce.group_commerce_campaigns force row level security;
 grant insert, select, update on group_commerce.group_commerce_campaigns to fusion_group_commerce;
 grant select on group_commerce.group_commerce_campaigns to fusion_reader;
+
+-- table: group_commerce.campaign_customers
+create table group_commerce.campaign_customers (
+  campaign_id varchar not null,
+  user_id     varchar not null,
+  tenant_id   varchar not null,
+  units       integer not null,
+  constraint campaign_customers_pkey PRIMARY KEY (campaign_id, user_id),
+  constraint campaign_customers_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
+  constraint campaign_customers_units CHECK (units >= 0)
+);
+alter table group_commerce.campaign_customers enable row level security;
+alter table group_commerce.campaign_customers force row level security;
+grant insert, select, update on group_commerce.campaign_customers to fusion_group_commerce;
+
+-- table: group_commerce.teams
+create table group_commerce.teams (
+  id             varchar     not null,
+  tenant_id      varchar     not null,
+  campaign_id    varchar     not null,
+  code           varchar     not null,
+  leader         varchar     not null,
+  size           integer     not null,
+  joined         integer     not null default 0,
+  secured        integer     not null default 0,
+  status         varchar     not null,
+  listed         boolean     not null default false,
+  merge_refusals integer     not null default 0,
+  end_time       timestamptz not null,
+  merged_into    varchar,
+  settled_at     timestamptz,
+  version        integer     not null default 1,
+  created_at     timestamptz not null,
+  updated_at     timestamptz not null,
+  constraint teams_pkey PRIMARY KEY (id),
+  constraint teams_code_unique UNIQUE (code),
+  constraint teams_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
+  constraint teams_merged_into_fkey FOREIGN KEY (merged_into) REFERENCES group_commerce.teams(id),
+  constraint teams_merge_refusals CHECK (merge_refusals >= 0),
+  constraint teams_merged_into_another CHECK ((status::text = 'merged') = (merged_into IS NOT NULL) AND merged_into::text <> id::text),
+  constraint teams_not_overfull CHECK (joined >= 0 AND joined <= size),
+  constraint teams_secured_have_places CHECK (secured >= 0 AND secured <= joined),
+  constraint teams_status CHECK (status in ('forming', 'successful', 'expired', 'merged', 'cancelled'))
+);
+CREATE INDEX idx_teams_campaign_id ON group_commerce.teams USING btree (campaign_id, id DESC);
+CREATE INDEX idx_teams_due ON group_commerce.teams USING btree (end_time) WHERE status::text = 'forming';
+CREATE INDEX idx_teams_forming ON group_commerce.teams USING btree (campaign_id, id) WHERE status::text = 'forming';
+CREATE INDEX idx_teams_unsettled ON group_commerce.teams USING btree (tenant_id, id) WHERE settled_at IS NULL AND (status in ('successful', 'expired', 'cancelled'));
+alter table group_commerce.teams enable row level security;
+alter table group_commerce.teams force row level security;
+grant insert, select, update on group_commerce.teams to fusion_group_commerce;
+grant select on group_commerce.teams to fusion_reader;
 
 -- table: group_commerce.participants
 create table group_commerce.participants (
@@ -326,21 +399,54 @@ create table group_commerce.participants (
   billing_address  jsonb,
   metadata         jsonb,
   amounts          jsonb,
+  team_id          varchar,
+  sku              varchar,
+  quantity         integer     not null default 1,
+  merge            boolean     not null default false,
+  invited_by       varchar,
   constraint participants_pkey PRIMARY KEY (id),
   constraint participants_order_unique UNIQUE (order_id),
   constraint participants_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
+  constraint participants_team_id_fkey FOREIGN KEY (team_id) REFERENCES group_commerce.teams(id),
+  constraint participants_quantity CHECK (quantity > 0),
   constraint participants_released_why CHECK (state::text <> 'released' OR reason IS NOT NULL),
   constraint participants_state CHECK (state in ('joined', 'secured', 'ordered', 'charged', 'released'))
 );
 CREATE INDEX idx_participants_due ON group_commerce.participants USING btree (secure_by) WHERE state::text = 'joined';
+CREATE INDEX idx_participants_invited_by ON group_commerce.participants USING btree (campaign_id, invited_by) WHERE invited_by IS NOT NULL;
 CREATE INDEX idx_participants_released ON group_commerce.participants USING btree (user_id, campaign_id) WHERE state::text = 'released';
+CREATE INDEX idx_participants_team_id ON group_commerce.participants USING btree (team_id, id) WHERE team_id IS NOT NULL;
 CREATE INDEX idx_participants_tenant_id ON group_commerce.participants USING btree (tenant_id, campaign_id, id DESC);
 CREATE INDEX idx_participants_unsettled ON group_commerce.participants USING btree (campaign_id, id) WHERE state in ('joined', 'secured');
-CREATE UNIQUE INDEX participants_one_place_a_user ON group_commerce.participants USING btree (user_id, campaign_id) WHERE state::text <> 'released';
+CREATE UNIQUE INDEX participants_one_place_a_user ON group_commerce.participants USING btree (user_id, campaign_id, COALESCE(team_id, '')) WHERE state::text <> 'released';
 alter table group_commerce.participants enable row level security;
 alter table group_commerce.participants force row level security;
 grant insert, select, update on group_commerce.participants to fusion_group_commerce;
 grant select on group_commerce.participants to fusion_reader;
+
+-- table: group_commerce.waiting_places
+create table group_commerce.waiting_places (
+  id            varchar     not null,
+  tenant_id     varchar     not null,
+  campaign_id   varchar     not null,
+  user_id       varchar     not null,
+  state         varchar     not null,
+  offered_until timestamptz,
+  created_at    timestamptz not null,
+  updated_at    timestamptz not null,
+  constraint waiting_places_pkey PRIMARY KEY (id),
+  constraint waiting_places_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
+  constraint waiting_places_offer CHECK ((state::text = 'offered') <= (offered_until IS NOT NULL)),
+  constraint waiting_places_state CHECK (state in ('waiting', 'offered', 'taken', 'lapsed', 'left', 'ended'))
+);
+CREATE INDEX idx_waiting_places_line ON group_commerce.waiting_places USING btree (campaign_id, id) WHERE state in ('waiting', 'offered');
+CREATE INDEX idx_waiting_places_offers ON group_commerce.waiting_places USING btree (offered_until) WHERE state::text = 'offered';
+CREATE INDEX idx_waiting_places_tenant_id ON group_commerce.waiting_places USING btree (tenant_id, campaign_id, id DESC);
+CREATE UNIQUE INDEX waiting_places_one_a_user ON group_commerce.waiting_places USING btree (user_id, campaign_id) WHERE state in ('waiting', 'offered');
+alter table group_commerce.waiting_places enable row level security;
+alter table group_commerce.waiting_places force row level security;
+grant insert, select, update on group_commerce.waiting_places to fusion_group_commerce;
+grant select on group_commerce.waiting_places to fusion_reader;
 
 -- table: inventory.adjustments
 create table inventory.adjustments (
@@ -742,8 +848,10 @@ create table payments.payments (
   asked_at                 timestamptz,
   stripe_account           varchar,
   tax_calculation          varchar,
+  authorized               numeric(10,2),
   constraint payments_pkey PRIMARY KEY (payment_id),
   constraint payments_amount_not_negative CHECK (amount >= 0::numeric),
+  constraint payments_captured_at_most_authorized CHECK (amount <= authorized),
   constraint payments_dispute CHECK (dispute in ('open', 'won', 'lost')),
   constraint payments_mode CHECK (mode in ('order', 'hold', 'card')),
   constraint payments_refunds_within_captured CHECK (0::numeric <= refund_done AND refund_done <= refunded AND refunded <= captured),
@@ -3679,7 +3787,7 @@ revoke all on function catalog.walk_products(character varying,text,character va
 grant execute on function catalog.walk_products(character varying,text,character varying,character varying,numeric,numeric,jsonb,integer) to fusion_reader;
 
 -- function: group_commerce.as_customer(jsonb)
--- src/db/group-commerce/campaigns.sql
+-- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.as_customer(input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3698,6 +3806,20 @@ $function$;
 alter function group_commerce.as_customer(jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.as_customer(jsonb) from public;
 
+-- function: group_commerce.awaits_money(group_commerce.participants)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.awaits_money(p group_commerce.participants)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when p.team_id is null
+    then (select group_commerce.is_collecting(c) from group_commerce.group_commerce_campaigns c where c.id = p.campaign_id)
+    else (select t.status = 'forming' from group_commerce.teams t where t.id = p.team_id) end
+$function$;
+alter function group_commerce.awaits_money(group_commerce.participants) owner to fusion_group_commerce;
+revoke all on function group_commerce.awaits_money(group_commerce.participants) from public;
+
 -- function: group_commerce.awaits_order(character varying)
 -- src/db/group-commerce/money.sql
 CREATE OR REPLACE FUNCTION group_commerce.awaits_order(of_order character varying)
@@ -3706,10 +3828,8 @@ CREATE OR REPLACE FUNCTION group_commerce.awaits_order(of_order character varyin
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select coalesce((
-    select p.state in ('joined', 'secured') and (select c.status from group_commerce.group_commerce_campaigns c
-      where c.id = p.campaign_id) in ('active', 'successful')
-    from group_commerce.participants p where p.order_id = of_order), false)
+  select coalesce((select p.state in ('joined', 'secured') from group_commerce.participants p
+    where p.order_id = of_order), false) and group_commerce.place_is_kept(of_order)
 $function$;
 alter function group_commerce.awaits_order(character varying) owner to fusion_group_commerce;
 revoke all on function group_commerce.awaits_order(character varying) from public;
@@ -3722,11 +3842,18 @@ CREATE OR REPLACE FUNCTION group_commerce.campaign_json(c group_commerce.group_c
  LANGUAGE sql
  STABLE
 AS $function$
-  select jsonb_build_object('id', c.id, 'productId', c.product_id, 'sku', c.sku, 'minParticipants', c.min_participants,
-    'maxParticipants', c.max_participants, 'actualParticipants', c.actual_participants,
-    'securedParticipants', c.secured_participants, 'successOn', c.success_on, 'price', c.price,
-    'originalPrice', c.original_price, 'currency', c.currency, 'startTime', platform.iso(c.start_time),
-    'endTime', platform.iso(c.end_time), 'status', c.status, 'createdAt', platform.iso(c.created_at))
+  select jsonb_build_object('id', c.id, 'productId', c.product_id, 'sku', c.sku,
+      'skus', coalesce(to_jsonb(c.skus), jsonb_build_array(c.sku)), 'mode', c.mode,
+      'minParticipants', c.min_participants, 'maxParticipants', c.max_participants,
+      'actualParticipants', c.actual_participants, 'securedParticipants', c.secured_participants,
+      'securedUnits', c.secured_units, 'maxPerCustomer', c.max_per_customer, 'joiners', c.joiners,
+      'successOn', c.success_on, 'price', c.price, 'originalPrice', c.original_price, 'currency', c.currency,
+      'tiers', coalesce(c.tiers, '[]'), 'settledPrice', c.settled_price, 'currentPrice', c.price, 'nextTier', null,
+      'teamSize', c.team_size, 'teamSeconds', c.team_seconds, 'onShort', c.on_short, 'formingTeams', null,
+      'successfulTeams', null, 'startTime', platform.iso(c.start_time), 'endTime', platform.iso(c.end_time),
+      'status', c.status, 'createdAt', platform.iso(c.created_at))
+    || case when c.mode = 'teams' then group_commerce.team_counts(c.id)
+      when c.tiers is not null then group_commerce.tier_progress(c) else '{}' end
 $function$;
 alter function group_commerce.campaign_json(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
 revoke all on function group_commerce.campaign_json(group_commerce.group_commerce_campaigns) from public;
@@ -3765,9 +3892,9 @@ alter function group_commerce.cancel_campaign(jsonb,jsonb) owner to fusion_group
 revoke all on function group_commerce.cancel_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.cancel_campaign(jsonb,jsonb) to fusion_worker;
 
--- function: group_commerce.claim_place(group_commerce.group_commerce_campaigns,jsonb)
+-- function: group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb)
 -- src/db/group-commerce/join.sql
-CREATE OR REPLACE FUNCTION group_commerce.claim_place(c group_commerce.group_commerce_campaigns, input jsonb)
+CREATE OR REPLACE FUNCTION group_commerce.claim_place(c group_commerce.group_commerce_campaigns, grace_seconds integer, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3775,89 +3902,199 @@ AS $function$
 declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
-  succeeded constant boolean := c.status = 'successful';
-  amount constant numeric := coalesce((input->'amounts'->>'total')::numeric, c.price);
-  is_free constant boolean := amount = 0;
+  orders_now constant boolean := not group_commerce.is_collecting(c);
+  is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
   joining_user constant varchar := input->>'userId';
+  units constant integer := (input->>'quantity')::integer;
+  succeeds boolean;
   place record;
   participant group_commerce.participants;
   fault jsonb;
 begin
   if not is_free then
-    perform payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
-      'campaignId', c.id, 'userId', input->'userId', 'amount', amount, 'currency', c.currency,
-      'taxCalculation', input->'amounts'->'taxCalculation', 'mode', case when succeeded then 'order'
-        when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
-        else 'card' end));
+    perform group_commerce.open_payment_of_place(c, input, c.end_time + make_interval(secs => grace_seconds),
+      orders_now);
   end if;
   with taken as (
     update group_commerce.group_commerce_campaigns x
     set actual_participants = x.actual_participants + 1,
         secured_participants = x.secured_participants + is_free::int,
+        secured_units = x.secured_units + is_free::int * units,
         status = case when x.status = 'active' and x.min_participants <= case x.success_on
             when 'joined' then x.actual_participants + 1 else x.secured_participants + is_free::int end
           then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
-    where x.id = c.id and x.status = c.status and x.actual_participants < x.max_participants
+    where x.id = c.id and x.status = c.status and x.settled_price is null
+      and x.actual_participants + x.offered_places < x.max_participants
     returning x as campaign
+  ), counted as (
+    insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
+    select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
+    on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
+    where n.units + excluded.units <= c.max_per_customer
+    returning n.units
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
-      shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts)
+      shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts,
+      sku, quantity, invited_by)
     select input->>'participantId', tenant, c.id, joining_user, input->>'orderId',
       case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
-      case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
-      case when not is_free then now_at + make_interval(secs => case when succeeded then coalesce(
-          (select t.grace_seconds from platform.tenants t where t.id = tenant), (input->>'graceSeconds')::int)
+      case when orders_now then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
+      case when not is_free then now_at + make_interval(secs => case when orders_now then grace_seconds
         else (input->>'secureSeconds')::int end) end,
       case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
-      nullif(input->'metadata', 'null'), input->'amounts'
-    from taken
-    on conflict (campaign_id, user_id) where state <> 'released' do nothing
+      nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, input->>'invitedBy'
+    from taken where c.max_per_customer is null or exists (select from counted)
+    on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
     returning p as participant
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
     select tenant, 'group-commerce.campaign.joined', c.id, jsonb_build_object(
-      'campaign', group_commerce.campaign_json(t.campaign), 'userId', input->>'userId'), platform.trace(), now_at
+      'campaign', group_commerce.campaign_json(t.campaign), 'userId', joining_user), platform.trace(), now_at
     from taken t, joined
     returning seq
   ), waiting as (
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
     select tenant, s, e.seq, c.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
   )
-  select t.campaign, j.participant into place from taken t left join joined j on true;
+  select t.campaign, j.participant, exists (select from counted) as is_counted into place
+  from (select 1) one left join taken t on true left join joined j on true;
   participant := place.participant;
   if participant.id is null then
-    select case when not exists (select from group_commerce.participants p
-        where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
-      then group_commerce.join_fault(x) end
-    into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
+    if place.campaign is null then
+      select case when not exists (select from group_commerce.participants p
+          where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
+        then group_commerce.join_fault(x) end
+      into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
+    elsif c.max_per_customer is not null and not place.is_counted then
+      fault := group_commerce.limit_fault(c, joining_user);
+    end if;
     if fault is not null then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
     raise exception using errcode = 'serialization_failure',
       message = 'the campaign became successful, or the user joins at the same time';
   end if;
+  succeeds := c.status = 'active' and (place.campaign).status = 'successful';
   c := place.campaign;
-  if succeeded then
+  if orders_now then
     perform group_commerce.create_place_order(c, participant);
   end if;
-  fault := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and not is_free
+  fault := inventory.hold_units(participant.order_id, participant.sku, units, case when orders_now and not is_free
     then participant.secure_by else 'infinity' end);
   if fault is not null then
     raise exception using errcode = 'FC001',
       message = jsonb_build_object('error', 'insufficient_inventory', 'shortages', fault)::text;
   end if;
-  if succeeded then
+  if orders_now then
     perform inventory.emit_reserved(array[participant.order_id::text]);
     participant := group_commerce.confirm_free_place(c, participant);
-  elsif c.status = 'successful' then
+  elsif succeeds then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
-  return group_commerce.participant_json(participant) || group_commerce.place_terms(c);
+  return group_commerce.participant_json(participant) || group_commerce.place_terms(c)
+    || jsonb_build_object('changedSkus', jsonb_build_array(participant.sku));
 end
 $function$;
-alter function group_commerce.claim_place(group_commerce.group_commerce_campaigns,jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.claim_place(group_commerce.group_commerce_campaigns,jsonb) from public;
+alter function group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb) from public;
+
+-- function: group_commerce.claim_team_place(group_commerce.group_commerce_campaigns,group_commerce.teams,integer,jsonb)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.claim_team_place(c group_commerce.group_commerce_campaigns, t group_commerce.teams, grace_seconds integer, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+  opens constant boolean := t.code is null;
+  is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
+  may_merge constant boolean := coalesce((input->>'merge')::boolean, false);
+  joining_user constant varchar := input->>'userId';
+  units constant integer := (input->>'quantity')::integer;
+  place record;
+  fault jsonb;
+begin
+  if not is_free then
+    perform group_commerce.open_payment_of_place(c, input, make_interval(secs => grace_seconds)
+      + case when may_merge and c.on_short = 'merge' then c.end_time else t.end_time end, false);
+  end if;
+  with opened as (
+    insert into group_commerce.teams as x (id, tenant_id, campaign_id, code, leader, size, joined, secured, status, listed,
+      merge_refusals, end_time, created_at, updated_at)
+    select t.id, tenant, c.id, input->>'code', joining_user, c.team_size, 1, is_free::int, 'forming',
+      coalesce((input->>'listed')::boolean, false), (not may_merge)::int, t.end_time, now_at, now_at
+    where opens
+    returning x as team
+  ), filled as (
+    update group_commerce.teams x
+    set joined = x.joined + 1, secured = x.secured + is_free::int,
+        merge_refusals = x.merge_refusals + (not may_merge)::int,
+        status = case when x.size <= case c.success_on when 'joined' then x.joined + 1
+          else x.secured + is_free::int end then 'successful' else x.status end,
+        version = platform.next_version(x.version), updated_at = now_at
+    where x.id = t.id and not opens and x.status = 'forming' and x.joined < x.size and x.end_time > now_at
+    returning x as team
+  ), taken as (
+    select o.team from opened o union all select f.team from filled f
+  ), counted as (
+    insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
+    select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
+    on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
+    where n.units + excluded.units <= c.max_per_customer
+    returning n.units
+  ), joined as (
+    insert into group_commerce.participants as p (id, tenant_id, campaign_id, team_id, user_id, order_id, payment_id,
+      shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts,
+      sku, quantity, merge, invited_by)
+    select input->>'participantId', tenant, c.id, t.id, joining_user, input->>'orderId',
+      case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+      case when is_free then 'secured' else 'joined' end, now_at,
+      case when not is_free then now_at + make_interval(secs => (input->>'secureSeconds')::int) end,
+      case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
+      nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, may_merge, input->>'invitedBy'
+    from taken where c.max_per_customer is null or exists (select from counted)
+    on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
+    returning p as participant
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'group-commerce.team.' || case when opens then 'created' else 'joined' end, t.id,
+      jsonb_build_object('team', group_commerce.team_json(k.team), 'userId', joining_user), platform.trace(), now_at
+    from taken k, joined
+    returning seq
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, t.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
+  )
+  select k.team, j.participant, exists (select from counted) as is_counted into place
+  from (select 1) one left join taken k on true left join joined j on true;
+  if (place.participant).id is null then
+    if place.team is null then
+      select group_commerce.team_fault(x) into fault from group_commerce.teams x where x.id = t.id;
+    elsif c.max_per_customer is not null and not place.is_counted then
+      fault := group_commerce.limit_fault(c, joining_user);
+    end if;
+    if fault is not null then
+      raise exception using errcode = 'FC001', message = fault::text;
+    end if;
+    raise exception using errcode = 'serialization_failure', message = 'the user joins the team at the same time';
+  end if;
+  fault := inventory.hold_units((place.participant).order_id, (place.participant).sku, units, 'infinity');
+  if fault is not null then
+    raise exception using errcode = 'FC001',
+      message = jsonb_build_object('error', 'insufficient_inventory', 'shortages', fault)::text;
+  end if;
+  if (place.team).status = 'successful' then
+    perform group_commerce.emit_team(place.team, 'successful', '{}', true);
+  end if;
+  return group_commerce.place_answer(place.team, place.participant, c)
+    || jsonb_build_object('changedSkus', jsonb_build_array((place.participant).sku));
+end
+$function$;
+alter function group_commerce.claim_team_place(group_commerce.group_commerce_campaigns,group_commerce.teams,integer,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.claim_team_place(group_commerce.group_commerce_campaigns,group_commerce.teams,integer,jsonb) from public;
 
 -- function: group_commerce.confirm_early_captures(text[])
 -- src/db/group-commerce/settlement.sql
@@ -3881,7 +4118,7 @@ alter function group_commerce.confirm_early_captures(text[]) owner to fusion_gro
 revoke all on function group_commerce.confirm_early_captures(text[]) from public;
 
 -- function: group_commerce.confirm_free_place(group_commerce.group_commerce_campaigns,group_commerce.participants)
--- src/db/group-commerce/campaigns.sql
+-- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.confirm_free_place(campaign group_commerce.group_commerce_campaigns, participant group_commerce.participants)
  RETURNS group_commerce.participants
  LANGUAGE plpgsql
@@ -3897,6 +4134,47 @@ end
 $function$;
 alter function group_commerce.confirm_free_place(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
 revoke all on function group_commerce.confirm_free_place(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
+
+-- function: group_commerce.count_secured(group_commerce.participants)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.count_secured(participant group_commerce.participants)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign group_commerce.group_commerce_campaigns;
+  team group_commerce.teams;
+  status_before varchar;
+begin
+  select * into campaign from group_commerce.group_commerce_campaigns x where x.id = participant.campaign_id;
+  if participant.team_id is not null then
+    select x.status into status_before from group_commerce.teams x where x.id = participant.team_id;
+    update group_commerce.teams x
+    set secured = x.secured + 1,
+        status = case when x.status = 'forming' and campaign.success_on = 'secured' and campaign.status = 'active'
+          and platform.clock() < x.end_time and x.secured + 1 = x.size then 'successful' else x.status end,
+        version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.id = participant.team_id returning * into team;
+    if status_before = 'forming' and team.status = 'successful' then
+      perform group_commerce.emit_team(team, 'successful', '{}', true);
+    end if;
+    return;
+  end if;
+  status_before := campaign.status;
+  update group_commerce.group_commerce_campaigns x
+  set secured_participants = x.secured_participants + 1, secured_units = x.secured_units + participant.quantity,
+      status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
+        and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
+      version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.id = participant.campaign_id returning * into campaign;
+  if status_before = 'active' and campaign.status = 'successful' then
+    perform group_commerce.emit_campaign(campaign, 'successful', true);
+  end if;
+end
+$function$;
+alter function group_commerce.count_secured(group_commerce.participants) owner to fusion_group_commerce;
+revoke all on function group_commerce.count_secured(group_commerce.participants) from public;
 
 -- function: group_commerce.create_campaign(jsonb,jsonb)
 -- src/db/group-commerce/campaigns.sql
@@ -3938,11 +4216,14 @@ begin
       jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(fault)));
   end if;
   insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
-    max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on,
-    created_at, updated_at)
+    max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on, mode,
+    team_size, team_seconds, on_short, tiers, skus, max_per_customer, joiners, created_at, updated_at)
   values (input->>'id', platform.tenant(), product.id, product.sku, product.currency, (input->>'minParticipants')::int,
     (input->>'maxParticipants')::int, 0, campaign_price, original, (input->>'startTime')::timestamptz,
-    (input->>'endTime')::timestamptz, 'active', input->>'successOn', platform.clock(), platform.clock())
+    (input->>'endTime')::timestamptz, 'active', input->>'successOn', coalesce(input->>'mode', 'pool'),
+    (input->>'teamSize')::int, (input->>'teamSeconds')::int, input->>'onShort', nullif(input->'tiers', 'null'),
+    (select array_agg(s) from jsonb_array_elements_text(input->'skus') s), (input->>'maxPerCustomer')::int,
+    coalesce(input->>'joiners', 'all'), platform.clock(), platform.clock())
   returning * into campaign;
   perform group_commerce.emit_campaign(campaign, 'created', false);
   return platform.leave(call, 'campaigns.create', group_commerce.campaign_json(campaign));
@@ -3953,14 +4234,15 @@ revoke all on function group_commerce.create_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.create_campaign(jsonb,jsonb) to fusion_worker;
 
 -- function: group_commerce.create_place_order(group_commerce.group_commerce_campaigns,group_commerce.participants)
--- src/db/group-commerce/campaigns.sql
+-- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.create_place_order(campaign group_commerce.group_commerce_campaigns, participant group_commerce.participants)
  RETURNS void
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select orders.place_campaign_order(jsonb_build_object('id', participant.order_id, 'customerId', participant.user_id,
-    'sku', campaign.sku, 'price', campaign.price, 'currency', campaign.currency, 'campaignId', campaign.id,
+    'sku', coalesce(participant.sku, campaign.sku), 'quantity', participant.quantity,
+    'price', coalesce(campaign.settled_price, campaign.price), 'currency', campaign.currency, 'campaignId', campaign.id,
     'shippingAddress', participant.shipping_address, 'billingAddress', participant.billing_address,
     'email', participant.email, 'metadata', participant.metadata, 'amounts', participant.amounts))
 $function$;
@@ -3977,6 +4259,53 @@ AS $function$
 $function$;
 alter function group_commerce.emit_campaign(group_commerce.group_commerce_campaigns,text,boolean) owner to fusion_group_commerce;
 revoke all on function group_commerce.emit_campaign(group_commerce.group_commerce_campaigns,text,boolean) from public;
+
+-- function: group_commerce.emit_team(group_commerce.teams,text,jsonb,boolean)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.emit_team(t group_commerce.teams, fact text, more jsonb, queue boolean)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select platform.emit('group-commerce.team.' || fact, t.id,
+    jsonb_build_object('team', group_commerce.team_json(t)) || more, queue)
+$function$;
+alter function group_commerce.emit_team(group_commerce.teams,text,jsonb,boolean) owner to fusion_group_commerce;
+revoke all on function group_commerce.emit_team(group_commerce.teams,text,jsonb,boolean) from public;
+
+-- function: group_commerce.enter_team(jsonb,text,group_commerce.group_commerce_campaigns,group_commerce.teams,jsonb,jsonb,jsonb)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.enter_team(call jsonb, operation text, c group_commerce.group_commerce_campaigns, t group_commerce.teams, terms jsonb, fault jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  answer jsonb;
+begin
+  if fault is null and (terms->>'isArchived')::boolean then
+    fault := jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.');
+  end if;
+  if fault is not null then
+    return platform.leave(call, operation, fault);
+  end if;
+  input := group_commerce.prepare_place(c, (terms->>'hasTax')::boolean, input);
+  if input ? 'error' then
+    return platform.leave(call, operation, input);
+  elsif input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+      'answer', input || '{"error": "unavailable"}');
+  end if;
+  begin
+    answer := group_commerce.claim_team_place(c, t, (terms->>'grace')::int, input);
+  exception when sqlstate 'FC001' then
+    -- The contended rows, the team and the stock, are locked last, so this shows after the other writes. They are undone.
+    answer := sqlerrm;
+  end;
+  return platform.leave(call, operation, answer);
+end
+$function$;
+alter function group_commerce.enter_team(jsonb,text,group_commerce.group_commerce_campaigns,group_commerce.teams,jsonb,jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.enter_team(jsonb,text,group_commerce.group_commerce_campaigns,group_commerce.teams,jsonb,jsonb,jsonb) from public;
 
 -- function: group_commerce.erase_places(character varying)
 -- src/db/group-commerce/erasure.sql
@@ -4093,6 +4422,31 @@ alter function group_commerce.export_places(character varying) owner to fusion_g
 revoke all on function group_commerce.export_places(character varying) from public;
 grant execute on function group_commerce.export_places(character varying) to fusion_orders;
 
+-- function: group_commerce.find_team(text,text)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.find_team(team_id text, team_code text)
+ RETURNS group_commerce.teams
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  team group_commerce.teams;
+begin
+  if team_id is not null then
+    select * into team from group_commerce.teams t where t.id = team_id;
+    return team;
+  end if;
+  select * into team from group_commerce.teams t where t.code = team_code;
+  while team.merged_into is not null loop
+    select * into team from group_commerce.teams t where t.id = team.merged_into;
+  end loop;
+  return team;
+end
+$function$;
+alter function group_commerce.find_team(text,text) owner to fusion_group_commerce;
+revoke all on function group_commerce.find_team(text,text) from public;
+
 -- function: group_commerce.find_unsettled_campaign(jsonb,jsonb,text[])
 -- src/db/group-commerce/settlement.sql
 CREATE OR REPLACE FUNCTION group_commerce.find_unsettled_campaign(call jsonb, input jsonb, statuses text[])
@@ -4185,43 +4539,53 @@ alter function group_commerce.free_lost_places_step(text[],jsonb) owner to fusio
 revoke all on function group_commerce.free_lost_places_step(text[],jsonb) from public;
 
 -- function: group_commerce.free_places(character varying,text[],text,text)
--- src/db/group-commerce/campaigns.sql
+-- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.free_places(campaign character varying, ids text[], why text, ending text)
  RETURNS text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  users text[];
-  orders text[];
-  secured integer;
+  freed record;
   campaign_row group_commerce.group_commerce_campaigns;
 begin
   with released as (
     update group_commerce.participants p
     set state = 'released', reason = why, updated_at = platform.clock()
     where p.id = any(ids) and p.state <> (select 'released')
-    returning p.user_id, p.order_id, p.secured_at
+    returning p.user_id, p.order_id, p.secured_at, p.quantity, p.sku, p.team_id
   )
-  select coalesce(array_agg(g.user_id order by g.order_id), '{}'),
-    coalesce(array_agg(g.order_id::text order by g.order_id), '{}'), count(g.secured_at)
-  into users, orders, secured from released g;
-  if cardinality(users) = 0 then
+  select array_agg(g.user_id::text order by g.order_id) as users, array_agg(g.quantity order by g.order_id) as quantities,
+    array_agg(g.order_id::text order by g.order_id) as orders, array_agg(distinct g.sku::text) as skus,
+    count(*) as places, count(g.secured_at) as secured,
+    coalesce(sum(g.quantity) filter (where g.secured_at is not null), 0) as secured_units,
+    array_agg(distinct g.team_id::text) filter (where g.team_id is not null) as teams
+  into freed from released g;
+  if freed.places = 0 then
     return '{}';
   end if;
-  update group_commerce.group_commerce_campaigns x
-  set actual_participants = x.actual_participants - cardinality(users),
-      secured_participants = x.secured_participants - secured, version = platform.next_version(x.version),
-      updated_at = platform.clock()
-  where x.id = campaign returning * into campaign_row;
-  if ending is not null then
-    perform payments.end_for_orders(orders, ending, why);
-    perform inventory.release(orders, why);
+  if freed.teams is null then
+    update group_commerce.group_commerce_campaigns x
+    set actual_participants = x.actual_participants - freed.places,
+        secured_participants = x.secured_participants - freed.secured,
+        secured_units = x.secured_units - freed.secured_units, version = platform.next_version(x.version),
+        updated_at = platform.clock()
+    where x.id = campaign returning * into campaign_row;
+    perform platform.emit('group-commerce.campaign.left', campaign_row.id,
+      jsonb_build_object('campaign', group_commerce.campaign_json(campaign_row), 'userId', u, 'reason', why), false)
+    from unnest(freed.users) u;
+  else
+    select * into campaign_row from group_commerce.group_commerce_campaigns x where x.id = campaign;
+    perform group_commerce.shrink_teams(freed.teams, freed.orders, why);
   end if;
-  perform platform.emit('group-commerce.campaign.left', campaign_row.id,
-    jsonb_build_object('campaign', group_commerce.campaign_json(campaign_row), 'userId', u, 'reason', why), false)
-  from unnest(users) u;
-  return array[campaign_row.sku::text];
+  if campaign_row.max_per_customer is not null then
+    perform group_commerce.give_units_back(campaign, freed.users, freed.quantities);
+  end if;
+  if ending is not null then
+    perform payments.end_for_orders(freed.orders, ending, why);
+    perform inventory.release(freed.orders, why);
+  end if;
+  return array(select distinct coalesce(s, campaign_row.sku) from unnest(freed.skus) s);
 end
 $function$;
 alter function group_commerce.free_places(character varying,text[],text,text) owner to fusion_group_commerce;
@@ -4296,7 +4660,7 @@ begin
       select p.tenant_id, p.order_id from group_commerce.participants p
       where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(excluded_ids)
         and not payments.awaits_stripe(p.order_id, p.secure_by)
-        and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+        and group_commerce.awaits_money(p)
       order by p.secure_by limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
@@ -4332,7 +4696,7 @@ begin
     select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
     from group_commerce.participants p
     where p.order_id = any(order_ids) and p.state = (select 'joined') and p.secure_by <= platform.clock()
-      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+      and group_commerce.awaits_money(p)
     group by p.campaign_id order by p.campaign_id
   loop
     skus := skus || group_commerce.free_places(place.campaign_id, place.ids, 'not_secured', null);
@@ -4345,6 +4709,32 @@ end
 $function$;
 alter function group_commerce.free_unsecured_step(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.free_unsecured_step(text[],jsonb) from public;
+
+-- function: group_commerce.give_units_back(character varying,text[],integer[])
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.give_units_back(campaign character varying, users text[], quantities integer[])
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update group_commerce.campaign_customers n set units = n.units - r.units
+  from (select u.user_id, sum(u.quantity) as units from unnest(users, quantities) u(user_id, quantity) group by 1) r
+  where n.campaign_id = campaign and n.user_id = r.user_id
+$function$;
+alter function group_commerce.give_units_back(character varying,text[],integer[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.give_units_back(character varying,text[],integer[]) from public;
+
+-- function: group_commerce.is_collecting(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.is_collecting(c group_commerce.group_commerce_campaigns)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select c.status = 'active' or c.status = 'successful' and c.tiers is not null and c.settled_price is null
+$function$;
+alter function group_commerce.is_collecting(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.is_collecting(group_commerce.group_commerce_campaigns) from public;
 
 -- function: group_commerce.join_campaign(jsonb,jsonb)
 -- src/db/group-commerce/join.sql
@@ -4362,7 +4752,6 @@ declare
   -- while the campaign had no places could later read all of them.
   joining_user varchar := input->>'userId';
   found_place record;
-  amounts jsonb; -- of a place that costs more or less than the campaign's price
 begin
   if answer is not null then
     return answer;
@@ -4372,12 +4761,13 @@ begin
     joining_user := input->>'userId';
   end if;
   select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
-    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id)
-      or exists (select from platform.tenants t where t.id = c.tenant_id and t.tax_provider <> 'table') as has_tax,
+    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
+    coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
     (select group_commerce.participant_json(p) from group_commerce.participants p
-      where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released') as place
+      where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released' and c.mode = 'pool') as place
   into found_place
   from group_commerce.group_commerce_campaigns c
+  join platform.tenants tenant on tenant.id = c.tenant_id
   left join catalog.products product on product.id = c.product_id
   where c.id = input->>'campaignId';
   if not found then
@@ -4385,7 +4775,7 @@ begin
   end if;
   if found_place.place is not null then
     return platform.leave(call, 'campaigns.join',
-      group_commerce.place_terms(found_place.campaign) - 'sku' || found_place.place);
+      found_place.place || group_commerce.place_terms(found_place.campaign));
   end if;
   -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
   if found_place.is_archived then
@@ -4395,18 +4785,15 @@ begin
   if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
     return platform.leave(call, 'campaigns.join', found_place.fault);
   end if;
-  if found_place.has_tax or input->>'shippingOptionId' is not null then
-    amounts := orders.settle_place(input || group_commerce.place_terms(found_place.campaign));
-    if amounts ? 'error' then
-      return platform.leave(call, 'campaigns.join', amounts);
-    elsif amounts ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
-      return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-        'answer', amounts || '{"error": "unavailable"}');
-    end if;
-    input := input || jsonb_build_object('amounts', amounts);
+  input := group_commerce.prepare_place(found_place.campaign, found_place.has_tax, input);
+  if input ? 'error' then
+    return platform.leave(call, 'campaigns.join', input);
+  elsif input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+      'answer', input || '{"error": "unavailable"}');
   end if;
   begin
-    answer := group_commerce.claim_place(found_place.campaign, input);
+    answer := group_commerce.claim_place(found_place.campaign, found_place.grace, input);
   exception when sqlstate 'FC001' then
     -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
     answer := sqlerrm;
@@ -4426,6 +4813,10 @@ CREATE OR REPLACE FUNCTION group_commerce.join_fault(c group_commerce.group_comm
  STABLE
 AS $function$
   select case
+    when c.mode <> 'pool' then jsonb_build_object('error', 'conflict', 'detail',
+      'This campaign has teams: open a team, or join one.')
+    when c.settled_price is not null then jsonb_build_object('error', 'campaign_not_open', 'detail',
+      'The campaign has settled.')
     when c.status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open', 'detail',
       case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
     when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
@@ -4439,8 +4830,64 @@ $function$;
 alter function group_commerce.join_fault(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
 revoke all on function group_commerce.join_fault(group_commerce.group_commerce_campaigns) from public;
 
+-- function: group_commerce.join_team(jsonb,jsonb)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.join_team(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  answer jsonb := platform.enter(call, 'campaigns:write', 'teams.join', '{session}');
+  found_team record;
+  place group_commerce.participants;
+begin
+  if answer is not null then
+    return answer;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+  end if;
+  select t as team, c as campaign, group_commerce.selling_terms(c, (input->>'graceSeconds')::int) as terms,
+    coalesce(group_commerce.team_fault(t), group_commerce.teams_fault(c)) as fault
+  into found_team
+  from group_commerce.find_team(input->>'teamId', input->>'code') t
+  join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  select * into place from group_commerce.participants p
+  where p.user_id = input->>'userId' and p.campaign_id = (found_team.campaign).id
+    and coalesce(p.team_id, '') = (found_team.team).id and p.state <> 'released';
+  if found then
+    return platform.leave(call, 'teams.join', group_commerce.place_answer(found_team.team, place, found_team.campaign));
+  end if;
+  return group_commerce.enter_team(call, 'teams.join', found_team.campaign, found_team.team, found_team.terms,
+    found_team.fault, input);
+end
+$function$;
+alter function group_commerce.join_team(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.join_team(jsonb,jsonb) from public;
+grant execute on function group_commerce.join_team(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.keeps_places(group_commerce.group_commerce_campaigns,group_commerce.teams)
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.keeps_places(c group_commerce.group_commerce_campaigns, t group_commerce.teams)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when t.id is null then c.status in ('active', 'successful')
+    else t.status = 'successful' or t.status = 'forming' and c.status = 'active' end
+$function$;
+alter function group_commerce.keeps_places(group_commerce.group_commerce_campaigns,group_commerce.teams) owner to fusion_group_commerce;
+revoke all on function group_commerce.keeps_places(group_commerce.group_commerce_campaigns,group_commerce.teams) from public;
+
 -- function: group_commerce.leave_campaign(jsonb,jsonb)
--- src/db/group-commerce/campaigns.sql
+-- src/db/group-commerce/join.sql
 CREATE OR REPLACE FUNCTION group_commerce.leave_campaign(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4451,6 +4898,7 @@ declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave', '{session}');
   campaign group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
+  changed text[] := '{}';
 begin
   if replay is not null then
     return replay;
@@ -4459,6 +4907,14 @@ begin
     input := group_commerce.as_customer(input);
   end if;
   campaign := group_commerce.lock_campaign(input->>'campaignId');
+  if campaign.mode <> 'pool' then
+    return platform.leave(call, 'campaigns.leave', jsonb_build_object('error', 'conflict', 'detail',
+      'This campaign has teams: leave the team.'));
+  end if;
+  if campaign.max_per_customer is not null then
+    perform 1 from group_commerce.campaign_customers n
+      where n.campaign_id = campaign.id and n.user_id = input->>'userId' for update;
+  end if;
   select * into participant from group_commerce.participants x
     where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
   if not found then -- by idx_participants_released, whose condition is this status
@@ -4470,20 +4926,92 @@ begin
     perform platform.fail('not_found');
   end if;
   if participant.state <> 'released' then
-    if campaign.status <> 'active' then
+    if not group_commerce.is_collecting(campaign) then
       return platform.leave(call, 'campaigns.leave', jsonb_build_object('error', 'campaign_not_open',
         'detail', format('The campaign is %s.', campaign.status)));
     end if;
-    perform group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
+    changed := group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
     select * into participant from group_commerce.participants x where x.id = participant.id;
   end if;
-  return platform.leave(call, 'campaigns.leave',
-    group_commerce.participant_json(participant) || group_commerce.place_terms(campaign));
+  return platform.leave(call, 'campaigns.leave', group_commerce.participant_json(participant)
+    || group_commerce.place_terms(campaign) || jsonb_build_object('changedSkus', changed));
 end
 $function$;
 alter function group_commerce.leave_campaign(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.leave_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.leave_campaign(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.leave_team(jsonb,jsonb)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.leave_team(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'teams.leave', '{session}');
+  team group_commerce.teams;
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
+  changed text[] := '{}';
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+  end if;
+  team := group_commerce.find_team(input->>'teamId', null);
+  if team.merged_into is not null then
+    team := group_commerce.find_team(null, team.code);
+  end if;
+  select * into campaign from group_commerce.group_commerce_campaigns c where c.id = team.campaign_id;
+  select * into participant from group_commerce.participants p
+  where p.user_id = input->>'userId' and p.campaign_id = campaign.id and p.team_id = team.id
+  order by p.state = 'released', p.id desc limit 1;
+  if participant.id is null then
+    perform platform.fail('not_found');
+  end if;
+  if participant.state <> 'released' then
+    perform group_commerce.lock_places(array[participant.order_id::text]);
+    select * into participant from group_commerce.participants p where p.id = participant.id;
+    select * into team from group_commerce.teams t where t.id = participant.team_id;
+  end if;
+  if participant.state <> 'released' then
+    if team.status <> 'forming' then
+      return platform.leave(call, 'teams.leave', jsonb_build_object('error', 'team_not_open',
+        'detail', format('The team is %s.', team.status)));
+    end if;
+    changed := group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
+    select * into team from group_commerce.teams t where t.id = team.id;
+    select * into participant from group_commerce.participants p where p.id = participant.id;
+  end if;
+  return platform.leave(call, 'teams.leave', group_commerce.place_answer(team, participant, campaign)
+    || jsonb_build_object('changedSkus', changed));
+end
+$function$;
+alter function group_commerce.leave_team(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.leave_team(jsonb,jsonb) from public;
+grant execute on function group_commerce.leave_team(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.limit_fault(group_commerce.group_commerce_campaigns,character varying)
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.limit_fault(c group_commerce.group_commerce_campaigns, of_user character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('error', 'limit_per_customer', 'detail', format(
+    'A customer may have %s of this campaign, in all teams together. %s taken already.',
+    case c.max_per_customer when 1 then 'one unit' else c.max_per_customer || ' units' end,
+    coalesce((select case n.units when 0 then 'None is' when 1 then 'One is' else n.units || ' are' end
+      from group_commerce.campaign_customers n where n.campaign_id = c.id and n.user_id = of_user), 'None is')))
+$function$;
+alter function group_commerce.limit_fault(group_commerce.group_commerce_campaigns,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.limit_fault(group_commerce.group_commerce_campaigns,character varying) from public;
 
 -- function: group_commerce.lock_campaign(character varying)
 -- src/db/group-commerce/campaigns.sql
@@ -4507,20 +5035,38 @@ alter function group_commerce.lock_campaign(character varying) owner to fusion_g
 revoke all on function group_commerce.lock_campaign(character varying) from public;
 
 -- function: group_commerce.lock_places(text[])
--- src/db/group-commerce/money.sql
+-- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.lock_places(order_ids text[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  places record;
 begin
-  perform 1 from group_commerce.group_commerce_campaigns c
-    where c.id = any(array(
-      select p.campaign_id from group_commerce.participants p where p.order_id = any(order_ids)))
-    order by c.id for update;
+  select array_agg(p.campaign_id) filter (where p.team_id is null) as pools,
+    array_agg(p.team_id) filter (where p.team_id is not null) as teams,
+    array_agg(p.campaign_id) as campaigns, array_agg(p.user_id) as users
+  into places from group_commerce.participants p where p.order_id = any(order_ids);
+  if places.campaigns is null then
+    return;
+  end if;
+  if places.pools is not null then
+    perform 1 from group_commerce.group_commerce_campaigns c where c.id = any(places.pools) order by c.id for update;
+  end if;
+  if places.teams is not null then
+    perform 1 from group_commerce.teams t where t.id = any(places.teams) order by t.id for update;
+  end if;
+  perform 1 from group_commerce.campaign_customers n
+    where (n.campaign_id, n.user_id) in (select * from unnest(places.campaigns, places.users))
+    order by n.campaign_id, n.user_id for update;
   perform 1 from group_commerce.participants p
     where p.order_id = any(order_ids) order by p.id for update;
+  if places.teams is not null and exists (select from group_commerce.participants p
+    where p.order_id = any(order_ids) and p.team_id <> all(places.teams)) then
+    raise exception using errcode = 'serialization_failure', message = 'a team was merged meanwhile';
+  end if;
 end
 $function$;
 alter function group_commerce.lock_places(text[]) owner to fusion_group_commerce;
@@ -4614,10 +5160,7 @@ begin
   set state = 'charged', secured_at = coalesce(x.secured_at, platform.clock()), updated_at = platform.clock()
   where x.id = participant.id;
   if participant.secured_at is null then
-    update group_commerce.group_commerce_campaigns x
-    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version),
-        updated_at = platform.clock()
-    where x.id = participant.campaign_id;
+    perform group_commerce.count_secured(participant);
   end if;
 end
 $function$;
@@ -4635,13 +5178,9 @@ CREATE OR REPLACE FUNCTION group_commerce.mark_secured(of_order character varyin
 AS $function$
 declare
   participant group_commerce.participants;
-  campaign group_commerce.group_commerce_campaigns;
-  previous_status varchar;
 begin
-  select x.status into previous_status from group_commerce.group_commerce_campaigns x
-    where x.id = (select y.campaign_id from group_commerce.participants y where y.order_id = of_order);
-  if previous_status is null or previous_status not in ('active', 'successful') then
-    return; -- its places are being released
+  if not group_commerce.place_is_kept(of_order) then
+    return; -- it is being released
   end if;
   update group_commerce.participants x
   set state = case x.state when 'joined' then 'secured' else x.state end, secured_at = platform.clock(),
@@ -4652,15 +5191,7 @@ begin
   if not found then
     return;
   end if;
-  update group_commerce.group_commerce_campaigns x
-  set secured_participants = x.secured_participants + 1,
-      status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
-        and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
-      version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.id = participant.campaign_id returning * into campaign;
-  if previous_status = 'active' and campaign.status = 'successful' then
-    perform group_commerce.emit_campaign(campaign, 'successful', true);
-  end if;
+  perform group_commerce.count_secured(participant);
   if participant.state = 'ordered' then
     perform payments.request_captures(array[of_order::text]);
     perform inventory.keep_until(array[of_order::text], 'infinity');
@@ -4702,16 +5233,73 @@ alter function group_commerce.may_reach_place(character varying) owner to fusion
 revoke all on function group_commerce.may_reach_place(character varying) from public;
 grant execute on function group_commerce.may_reach_place(character varying) to fusion_payments;
 
+-- function: group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,timestamp with time zone,boolean)
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb, latest_end timestamp with time zone, is_charged_at_once boolean)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
+    'campaignId', c.id, 'userId', input->'userId', 'amount', coalesce(input->'amounts'->'total', to_jsonb(c.price)),
+    'currency', c.currency, 'taxCalculation', input->'amounts'->'taxCalculation',
+    'mode', case when is_charged_at_once then 'order'
+      when latest_end <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
+      else 'card' end))
+$function$;
+alter function group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,timestamp with time zone,boolean) owner to fusion_group_commerce;
+revoke all on function group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,timestamp with time zone,boolean) from public;
+
+-- function: group_commerce.open_team(jsonb,jsonb)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.open_team(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  answer jsonb := platform.enter(call, 'campaigns:write', 'teams.open', '{session}');
+  found_campaign record;
+  new_team group_commerce.teams;
+begin
+  if answer is not null then
+    return answer;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+  end if;
+  select c as campaign, group_commerce.selling_terms(c, (input->>'graceSeconds')::int) as terms,
+    group_commerce.teams_fault(c) as fault
+  into found_campaign from group_commerce.group_commerce_campaigns c where c.id = input->>'campaignId';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  new_team.id := input->>'teamId';
+  new_team.end_time := least(platform.clock() + make_interval(secs => (found_campaign.campaign).team_seconds),
+    (found_campaign.campaign).end_time);
+  return group_commerce.enter_team(call, 'teams.open', found_campaign.campaign, new_team, found_campaign.terms,
+    found_campaign.fault, input);
+end
+$function$;
+alter function group_commerce.open_team(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.open_team(jsonb,jsonb) from public;
+grant execute on function group_commerce.open_team(jsonb,jsonb) to fusion_worker;
+
 -- function: group_commerce.participant_json(group_commerce.participants)
--- src/db/group-commerce/campaigns.sql
+-- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.participant_json(p group_commerce.participants)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 AS $function$
-  select jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'userId', p.user_id, 'orderId', p.order_id,
+  select jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'teamId', p.team_id, 'userId', p.user_id,
+    'sku', p.sku, 'quantity', p.quantity, 'orderId', p.order_id,
     'paymentId', p.payment_id, 'shippingAddress', p.shipping_address, 'state', p.state, 'reason', p.reason,
     'secureBy', case when p.secured_at is null and p.state in ('joined', 'ordered') then platform.iso(p.secure_by) end,
+    'merge', p.merge, 'invitedBy', p.invited_by,
     'joinedAt', platform.iso(p.joined_at), 'updatedAt', platform.iso(p.updated_at), 'email', p.email,
     'billingAddress', p.billing_address, 'metadata', p.metadata, 'amounts', p.amounts)
 $function$;
@@ -4719,18 +5307,93 @@ alter function group_commerce.participant_json(group_commerce.participants) owne
 revoke all on function group_commerce.participant_json(group_commerce.participants) from public;
 grant execute on function group_commerce.participant_json(group_commerce.participants) to fusion_reader;
 
+-- function: group_commerce.place_answer(group_commerce.teams,group_commerce.participants,group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.place_answer(t group_commerce.teams, p group_commerce.participants, c group_commerce.group_commerce_campaigns)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('team', group_commerce.team_json(t),
+    'participant', group_commerce.participant_json(p) || group_commerce.place_terms(c))
+$function$;
+alter function group_commerce.place_answer(group_commerce.teams,group_commerce.participants,group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.place_answer(group_commerce.teams,group_commerce.participants,group_commerce.group_commerce_campaigns) from public;
+
+-- function: group_commerce.place_is_kept(character varying)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.place_is_kept(of_order character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce((
+    select group_commerce.keeps_places(c, t) from group_commerce.participants p
+    join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
+    left join group_commerce.teams t on t.id = p.team_id
+    where p.order_id = of_order), false)
+$function$;
+alter function group_commerce.place_is_kept(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.place_is_kept(character varying) from public;
+
 -- function: group_commerce.place_terms(group_commerce.group_commerce_campaigns)
--- src/db/group-commerce/campaigns.sql
+-- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.place_terms(c group_commerce.group_commerce_campaigns)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 AS $function$
-  select jsonb_build_object('price', c.price, 'currency', c.currency, 'sku', c.sku)
+  select jsonb_build_object('price', coalesce(c.settled_price, c.price), 'currency', c.currency, 'campaignSku', c.sku)
 $function$;
 alter function group_commerce.place_terms(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
 revoke all on function group_commerce.place_terms(group_commerce.group_commerce_campaigns) from public;
 grant execute on function group_commerce.place_terms(group_commerce.group_commerce_campaigns) to fusion_reader;
+
+-- function: group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb)
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.prepare_place(c group_commerce.group_commerce_campaigns, has_tax boolean, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  chosen_sku constant varchar := coalesce(input->>'sku', case when coalesce(cardinality(c.skus), 1) = 1 then c.sku end);
+  quantity constant integer := coalesce((input->>'quantity')::integer, 1);
+  pointer text;
+  fault text;
+  amounts jsonb;
+begin
+  if chosen_sku is null then
+    pointer := '/sku';
+    fault := format('is required: one of %s', array_to_string(c.skus, ', '));
+  elsif chosen_sku <> all(coalesce(c.skus, array[c.sku])) then
+    pointer := '/sku';
+    fault := format('is not sold in this campaign: use one of %s', array_to_string(coalesce(c.skus, array[c.sku]), ', '));
+  elsif input->>'invitedBy' = input->>'userId' then
+    pointer := '/invitedBy';
+    fault := 'must be another user';
+  end if;
+  if fault is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', pointer, 'detail', fault)));
+  elsif quantity > c.max_per_customer then
+    return group_commerce.limit_fault(c, input->>'userId');
+  end if;
+  input := input || jsonb_build_object('sku', chosen_sku, 'quantity', quantity);
+  if has_tax or quantity > 1 or input->>'shippingOptionId' is not null then
+    amounts := orders.settle_place(input || jsonb_build_object('price', c.price, 'currency', c.currency));
+    if amounts ?| '{error,taxQuestion}' then
+      return amounts;
+    end if;
+    input := input || jsonb_build_object('amounts', amounts);
+  end if;
+  return input;
+end
+$function$;
+alter function group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb) from public;
 
 -- function: group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb)
 -- src/db/group-commerce/settlement.sql
@@ -4818,6 +5481,22 @@ end
 $function$;
 alter function group_commerce.release_places(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.release_places(text[],jsonb) from public;
+
+-- function: group_commerce.selling_terms(group_commerce.group_commerce_campaigns,integer)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.selling_terms(c group_commerce.group_commerce_campaigns, grace_seconds integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object(
+    'isArchived', (select p.status from catalog.products p where p.id = c.product_id) = 'archived',
+    'hasTax', t.tax_provider <> 'table' or exists (select from orders.tax_rates r where r.tenant_id = c.tenant_id),
+    'grace', coalesce(t.grace_seconds, selling_terms.grace_seconds))
+  from platform.tenants t where t.id = c.tenant_id
+$function$;
+alter function group_commerce.selling_terms(group_commerce.group_commerce_campaigns,integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.selling_terms(group_commerce.group_commerce_campaigns,integer) from public;
 
 -- function: group_commerce.settle_batch(jsonb,jsonb)
 -- src/db/group-commerce/settlement.sql
@@ -4937,6 +5616,165 @@ alter function group_commerce.show_places(jsonb,jsonb) owner to fusion_group_com
 revoke all on function group_commerce.show_places(jsonb,jsonb) from public;
 grant execute on function group_commerce.show_places(jsonb,jsonb) to fusion_worker;
 
+-- function: group_commerce.shrink_teams(text[],text[],text)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.shrink_teams(team_ids text[], order_ids text[], why text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  left_team record;
+  team group_commerce.teams;
+begin
+  for left_team in
+    select p.team_id, count(*) as places, count(p.secured_at) as secured, count(*) filter (where not p.merge) as refusals,
+      array_agg(p.user_id::text order by p.id) as users,
+      (select m.user_id from group_commerce.participants m where m.team_id = p.team_id and m.state <> 'released'
+        order by m.id limit 1) as next_leader
+    from group_commerce.participants p
+    where p.team_id = any(team_ids) and p.order_id = any(order_ids) and p.state = 'released'
+    group by p.team_id order by p.team_id
+  loop
+    update group_commerce.teams x
+    set joined = x.joined - left_team.places, secured = x.secured - left_team.secured,
+        merge_refusals = x.merge_refusals - left_team.refusals,
+        leader = case when x.leader = any(left_team.users) then coalesce(left_team.next_leader, x.leader)
+          else x.leader end,
+        status = case when x.status = 'forming' and x.joined = left_team.places then 'cancelled' else x.status end,
+        settled_at = case when x.status = 'forming' and x.joined = left_team.places then platform.clock()
+          else x.settled_at end,
+        version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.id = left_team.team_id returning * into team;
+    perform group_commerce.emit_team(team, 'left', jsonb_build_object('userId', u, 'reason', why), false)
+    from unnest(left_team.users) u;
+    if team.status = 'cancelled' then
+      perform group_commerce.emit_team(team, 'cancelled', '{}', false);
+    end if;
+  end loop;
+end
+$function$;
+alter function group_commerce.shrink_teams(text[],text[],text) owner to fusion_group_commerce;
+revoke all on function group_commerce.shrink_teams(text[],text[],text) from public;
+
+-- function: group_commerce.team_counts(character varying)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.team_counts(of_campaign character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('actualParticipants', coalesce(sum(t.joined), 0),
+    'securedParticipants', coalesce(sum(t.secured), 0),
+    'formingTeams', count(*) filter (where t.status = 'forming'),
+    'successfulTeams', count(*) filter (where t.status = 'successful'))
+  from group_commerce.teams t
+  where t.campaign_id = of_campaign and t.status in ('forming', 'successful')
+$function$;
+alter function group_commerce.team_counts(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.team_counts(character varying) from public;
+grant execute on function group_commerce.team_counts(character varying) to fusion_reader;
+
+-- function: group_commerce.team_fault(group_commerce.teams)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.team_fault(t group_commerce.teams)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case
+    when t.status in ('forming', 'successful') and t.joined >= t.size then jsonb_build_object('error', 'team_full',
+      'detail', format('All %s places of the team are taken. Open a new team, or join another one.', t.size))
+    when t.status = 'merged' then jsonb_build_object('error', 'team_not_open',
+      'detail', format('The team was merged into the team %s.', t.merged_into))
+    when t.status <> 'forming' then jsonb_build_object('error', 'team_not_open', 'detail', case t.status
+      when 'successful' then 'The team has succeeded.' when 'expired' then 'The time of the team is over.'
+      else 'The team was cancelled.' end)
+    when platform.clock() >= t.end_time then jsonb_build_object('error', 'team_not_open',
+      'detail', format('The time of the team ended at %s.', platform.iso(t.end_time))) end
+$function$;
+alter function group_commerce.team_fault(group_commerce.teams) owner to fusion_group_commerce;
+revoke all on function group_commerce.team_fault(group_commerce.teams) from public;
+
+-- function: group_commerce.team_json(group_commerce.teams)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.team_json(t group_commerce.teams)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', t.id, 'campaignId', t.campaign_id, 'code', t.code, 'leader', t.leader, 'size', t.size,
+    'joined', t.joined, 'secured', t.secured, 'status', t.status, 'listed', t.listed,
+    'mergedInto', t.merged_into, 'endTime', platform.iso(t.end_time), 'createdAt', platform.iso(t.created_at))
+$function$;
+alter function group_commerce.team_json(group_commerce.teams) owner to fusion_group_commerce;
+revoke all on function group_commerce.team_json(group_commerce.teams) from public;
+grant execute on function group_commerce.team_json(group_commerce.teams) to fusion_reader;
+
+-- function: group_commerce.teams_fault(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.teams_fault(c group_commerce.group_commerce_campaigns)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case
+    when c.mode <> 'teams' then jsonb_build_object('error', 'conflict', 'detail',
+      'This campaign has no teams: join the campaign.')
+    when c.status <> 'active' then jsonb_build_object('error', 'campaign_not_open', 'detail',
+      case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign is over.' end)
+    when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
+      'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
+    when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
+      'detail', format('The campaign ended at %s.', platform.iso(c.end_time))) end
+$function$;
+alter function group_commerce.teams_fault(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.teams_fault(group_commerce.group_commerce_campaigns) from public;
+
+-- function: group_commerce.tier_price(jsonb,numeric,integer,integer)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.tier_price(tiers jsonb, entry_price numeric, participants integer, units integer)
+ RETURNS numeric
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+declare
+  tier jsonb;
+  price numeric := entry_price;
+begin
+  for tier in select jsonb_array_elements(tiers) loop
+    exit when coalesce((tier->>'participants')::integer > participants, (tier->>'units')::integer > units);
+    price := (tier->>'price')::numeric;
+  end loop;
+  return price;
+end
+$function$;
+alter function group_commerce.tier_price(jsonb,numeric,integer,integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.tier_price(jsonb,numeric,integer,integer) from public;
+grant execute on function group_commerce.tier_price(jsonb,numeric,integer,integer) to fusion_reader;
+
+-- function: group_commerce.tier_progress(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.tier_progress(c group_commerce.group_commerce_campaigns)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object(
+    'currentPrice', coalesce(c.settled_price,
+      group_commerce.tier_price(c.tiers, c.price, c.secured_participants, c.secured_units)),
+    'nextTier', case when c.settled_price is null then (
+      select tier || jsonb_build_object('missing', coalesce((tier->>'participants')::integer - c.secured_participants,
+        (tier->>'units')::integer - c.secured_units))
+      from jsonb_array_elements(c.tiers) with ordinality e(tier, ord)
+      where coalesce((tier->>'participants')::integer > c.secured_participants,
+        (tier->>'units')::integer > c.secured_units)
+      order by ord limit 1) end)
+$function$;
+alter function group_commerce.tier_progress(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.tier_progress(group_commerce.group_commerce_campaigns) from public;
+grant execute on function group_commerce.tier_progress(group_commerce.group_commerce_campaigns) to fusion_reader;
+
 -- function: group_commerce.undecided_places(integer)
 -- src/db/group-commerce/due.sql
 CREATE OR REPLACE FUNCTION group_commerce.undecided_places(most integer)
@@ -4951,7 +5789,7 @@ begin
     select p.order_id::text from group_commerce.participants p
     where p.state = 'joined' and p.secure_by <= platform.clock()
       and payments.awaits_stripe(p.order_id, p.secure_by)
-      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+      and group_commerce.awaits_money(p)
     order by p.secure_by limit most);
 end
 $function$;
@@ -5417,9 +6255,9 @@ $function$;
 alter function inventory.find_shortages(text[],integer[]) owner to fusion_inventory;
 revoke all on function inventory.find_shortages(text[],integer[]) from public;
 
--- function: inventory.hold_unit(character varying,character varying,timestamp with time zone)
+-- function: inventory.hold_units(character varying,character varying,integer,timestamp with time zone)
 -- src/db/inventory/campaign-holds.sql
-CREATE OR REPLACE FUNCTION inventory.hold_unit(order_id character varying, sku character varying, until timestamp with time zone)
+CREATE OR REPLACE FUNCTION inventory.hold_units(order_id character varying, sku character varying, units integer, until timestamp with time zone)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5431,23 +6269,23 @@ declare
 begin
   with taken as (
     update inventory.inventory i
-    set quantity = i.quantity - 1, reserved = i.reserved + 1, version = platform.next_version(i.version),
+    set quantity = i.quantity - units, reserved = i.reserved + units, version = platform.next_version(i.version),
         updated_at = now_at
-    where i.tenant_id = tenant and i.sku = hold_unit.sku and i.quantity >= 1
+    where i.tenant_id = tenant and i.sku = hold_units.sku and i.quantity >= units
     returning i.sku
   )
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-  select hold_unit.order_id, tenant, array[t.sku], array[1], 'held', until, now_at from taken t;
+  select hold_units.order_id, tenant, array[t.sku], array[units], 'held', until, now_at from taken t;
   if found then
     return null;
   end if;
-  -- A unit that came back since is locked now, so the second attempt takes it.
-  return coalesce(inventory.find_shortages(array[sku], array[1]), inventory.hold_unit(order_id, sku, until));
+  -- Units that came back since are locked now, so the second attempt takes them.
+  return coalesce(inventory.find_shortages(array[sku], array[units]), inventory.hold_units(order_id, sku, units, until));
 end
 $function$;
-alter function inventory.hold_unit(character varying,character varying,timestamp with time zone) owner to fusion_inventory;
-revoke all on function inventory.hold_unit(character varying,character varying,timestamp with time zone) from public;
-grant execute on function inventory.hold_unit(character varying,character varying,timestamp with time zone) to fusion_group_commerce;
+alter function inventory.hold_units(character varying,character varying,integer,timestamp with time zone) owner to fusion_inventory;
+revoke all on function inventory.hold_units(character varying,character varying,integer,timestamp with time zone) from public;
+grant execute on function inventory.hold_units(character varying,character varying,integer,timestamp with time zone) to fusion_group_commerce;
 
 -- function: inventory.insufficient_json(character varying,jsonb)
 -- src/db/inventory/reservations.sql
@@ -8917,7 +9755,7 @@ begin
       billing_address, email, metadata, subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included,
       tax_lines, tax_calculation, discounts, shipping_option, lines, created_at, updated_at)
     values (input->>'id', input->>'customerId',
-      jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+      jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', input->'quantity', 'price', input->'price')),
       coalesce((amounts->>'total')::numeric, (input->>'price')::numeric), input->>'currency', 'created',
       platform.tenant(), input->>'campaignId', nullif(input->'shippingAddress', 'null'),
       nullif(input->'billingAddress', 'null'), input->>'email', nullif(input->'metadata', 'null'),
@@ -10297,11 +11135,12 @@ CREATE OR REPLACE FUNCTION orders.settle_place(input jsonb)
 AS $function$
 declare
   amounts jsonb := orders.settle_order(
-    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', input->'quantity', 'price', input->'price')),
     input || jsonb_build_object('customerId', input->'userId'));
 begin
   if amounts #>> '{errors,0,pointer}' = '/items' then -- a join has none: the option or the address changes the total
     return jsonb_set(amounts, '{errors,0,pointer}', to_jsonb(case
+      when (input->>'quantity')::integer > 1 then '/quantity'
       when input->>'shippingOptionId' is not null then '/shippingOptionId'
       when nullif(input->'shippingAddress', 'null') is not null then '/shippingAddress'
       when nullif(input->'billingAddress', 'null') is not null then '/billingAddress' else '' end));
@@ -16488,6 +17327,13 @@ create policy tenant on catalog.products to fusion_catalog, fusion_group_commerc
 CREATE TRIGGER audit_changes AFTER UPDATE OF name, description, price, currency, status, group_id, options, slug, images, weight, tax_category, compare_at_price, collections, metadata ON catalog.products FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION audit.record('product', 'sku');
 CREATE TRIGGER audit_products AFTER INSERT OR DELETE ON catalog.products FOR EACH ROW EXECUTE FUNCTION audit.record('product', 'sku');
 
+-- policies and triggers: group_commerce.campaign_customers
+create policy every_tenant on group_commerce.campaign_customers for select to fusion_group_commerce
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
+create policy tenant on group_commerce.campaign_customers to fusion_group_commerce
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
 -- policies and triggers: group_commerce.group_commerce_campaigns
 create policy every_tenant on group_commerce.group_commerce_campaigns for select to fusion_group_commerce
   using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
@@ -16505,6 +17351,24 @@ create policy every_tenant on group_commerce.participants for select to fusion_g
 create policy proven_tenant on group_commerce.participants for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on group_commerce.participants to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: group_commerce.teams
+create policy every_tenant on group_commerce.teams for select to fusion_group_commerce
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
+create policy proven_tenant on group_commerce.teams for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:read,campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on group_commerce.teams to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: group_commerce.waiting_places
+create policy every_tenant on group_commerce.waiting_places for select to fusion_group_commerce
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
+create policy proven_tenant on group_commerce.waiting_places for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on group_commerce.waiting_places to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 

@@ -32,11 +32,24 @@ const topicDescriptions: Record<string, string> = {
   'group-commerce.campaign.joined': 'A buyer joined a campaign.',
   'group-commerce.campaign.left': 'A buyer left a campaign, or lost their place in it.',
   'group-commerce.campaign.successful': 'A campaign has enough participants. They will be charged next.',
+  'group-commerce.campaign.priced':
+    'The price of a campaign with tiers is fixed: `settledPrice`. Its participants will be charged next.',
   'group-commerce.campaign.expired':
     'A campaign reached its end time without success. Its places will be released next.',
   'group-commerce.campaign.failed': 'A campaign was cancelled. Nobody is charged.',
+  'group-commerce.place.offered':
+    'A place of a full campaign is kept for the first of its waiting list, who takes it by joining before `offeredUntil`.',
+  'group-commerce.team.created': 'A buyer opened a team, and has its first place.',
+  'group-commerce.team.joined': 'A buyer joined a team.',
+  'group-commerce.team.left': 'A buyer left a team, or lost their place in it.',
+  'group-commerce.team.successful': 'A team is complete. Its members will be charged next.',
+  'group-commerce.team.expired': 'The time of a team ended before it was complete. Its places will be released next.',
+  'group-commerce.team.merged': 'The time of a team ended, and its members moved into another team, `into`.',
+  'group-commerce.team.cancelled': 'A team was cancelled, with its campaign or because its last member left.',
   'payment.created': 'A payment of an order was created. The buyer can pay.',
   'payment.capture.requested': 'The payment of a place in a successful campaign will be captured next.',
+  'payment.action.required':
+    'The bank asks for the buyer before it lets the saved card be charged. The buyer confirms with `clientSecret`.',
   'payment.succeeded': 'The payment of an order was captured.',
   'payment.failed': 'A payment failed. No money was taken.',
   'payment.cancelled': 'A payment was cancelled. Its authorization, if it had one, is released.',
@@ -59,7 +72,8 @@ export const eventGroups: { prefix: string; name: string }[] = [
   { prefix: 'product.', name: 'Product events' },
   { prefix: 'price-list.', name: 'Price list events' },
   { prefix: 'customer.', name: 'Customer events' },
-  { prefix: 'group-commerce.', name: 'Campaign events' },
+  { prefix: 'group-commerce.campaign.', name: 'Campaign events' },
+  { prefix: 'group-commerce.', name: 'Team and waiting list events' },
   { prefix: 'payment.', name: 'Payment events' },
   { prefix: 'shipping.', name: 'Shipping events' },
 ];

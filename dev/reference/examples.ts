@@ -14,6 +14,7 @@ import {
   sampleTaxRate,
 } from '../../src/routes/examples.ts';
 import { sampleShippingOption } from '../../src/routes/shipping-options.ts';
+import { sampleTeam, sampleTeamPlace } from '../../src/routes/team-examples.ts';
 import type { Content, OpenApi, Operation, Parameter, Samples } from './openapi.ts';
 
 const sampleEvent = {
@@ -108,6 +109,14 @@ export const examples: Record<string, Examples> = {
   leaveCampaign: {
     responses: { 200: { ...sampleParticipant, state: 'released', reason: 'left', secureBy: null } },
   },
+  leaveTeam: {
+    responses: {
+      200: {
+        team: { ...sampleTeam, joined: 0, status: 'cancelled' },
+        participant: { ...sampleTeamPlace.participant, state: 'released', reason: 'left', secureBy: null },
+      },
+    },
+  },
   watchCampaign: {
     responses: {
       200: [
@@ -185,6 +194,7 @@ const ids: Record<string, string> = {
   '/v1/carts': sampleCart.id,
   '/v1/orders': sampleOrder.id,
   '/v1/campaigns': sampleCampaign.id,
+  '/v1/teams': sampleTeam.id,
   '/v1/payments': samplePayment.id,
   '/v1/returns': sampleReturn.id,
   '/v1/shipments': sampleShipment.id,

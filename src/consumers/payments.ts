@@ -4,8 +4,11 @@ import { openPayments, openPlaces } from '../domain/payments.ts';
 import { capturePayments, settlePayments } from '../domain/reconcile.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 
+/** The events of a new place in a team. */
+const teamTopics = ['group-commerce.team.created', 'group-commerce.team.joined'];
+
 /**
- * inventory.reserved, campaign.joined: makes the payment and its PaymentIntent. payment.capture.requested:
+ * inventory.reserved, campaign.joined, team.created, team.joined: makes the payment and its PaymentIntent. payment.capture.requested:
  * captures or charges a place. payment.failed, .cancelled, .refund.requested: cancels or refunds at Stripe.
  */
 export async function consumeForPayments(context: Context, tenant: string, topic: string, events: Event[]) {
@@ -13,7 +16,7 @@ export async function consumeForPayments(context: Context, tenant: string, topic
     await openPayments(context, tenant, events);
     return;
   }
-  if (topic === 'group-commerce.campaign.joined') {
+  if (topic === 'group-commerce.campaign.joined' || teamTopics.includes(topic)) {
     await openPlaces(context, tenant, events);
     return;
   }

@@ -184,7 +184,10 @@ export async function openPayments(context: Context, tenant: string, reserved: E
 
 /** Makes the payments of campaign places, from campaign.joined. There the payment exists before the order. */
 export async function openPlaces(context: Context, tenant: string, joined: Event[]): Promise<void> {
-  const joins = joined.map(({ subject, data }) => ({ campaignId: subject, userId: joinedEvent.parse(data).userId }));
+  const joins = joined.map(({ subject, data }) => {
+    const { team, userId } = joinedEvent.parse(data);
+    return { campaignId: team?.campaignId ?? subject, userId };
+  });
   const { tasks } = await context.db.run<{ tasks: IntentTask[] }>('payments.open_places', context.call, {
     tenant,
     joins,
@@ -192,4 +195,4 @@ export async function openPlaces(context: Context, tenant: string, joined: Event
   await makeIntentsOfMessages(context, tenant, tasks);
 }
 
-const joinedEvent = z.object({ userId: z.string() });
+const joinedEvent = z.object({ userId: z.string(), team: z.object({ campaignId: z.string() }).optional() });

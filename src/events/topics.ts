@@ -1,8 +1,9 @@
 import * as z from 'zod';
-import { currency, id, money } from '../base/fields.ts';
+import { currency, id, money, time } from '../base/fields.ts';
 import { priceList } from '../domain/catalog/price-lists.ts';
 import { product } from '../domain/catalog/products.ts';
 import { campaign } from '../domain/group-commerce/campaigns.ts';
+import { team } from '../domain/group-commerce/teams.ts';
 import { orderedItem } from '../domain/orders/order.ts';
 
 /** The services that have their own queue, bound as `<NAME>_QUEUE`. */
@@ -30,7 +31,22 @@ const productPayload = product.partial({
   ...{ compareAtPrice: true, collections: true, metadata: true },
 });
 
-const participation = z.object({ campaign, userId: z.string() });
+const campaignPayload = campaign.partial({
+  ...{
+    mode: true,
+    skus: true,
+    securedUnits: true,
+    maxPerCustomer: true,
+    joiners: true,
+    tiers: true,
+    settledPrice: true,
+  },
+  ...{ currentPrice: true, nextTier: true, teamSize: true, teamSeconds: true, onShort: true },
+  ...{ formingTeams: true, successfulTeams: true },
+});
+const participation = z.object({ campaign: campaignPayload, userId: z.string() });
+const teamPayload = z.object({ team });
+const membership = teamPayload.extend({ userId: z.string() });
 
 /**
  * Every topic: its payload, how long Kafka keeps it and which of our services consume it. The relay publishes no
@@ -121,15 +137,32 @@ export const topics: Record<string, Topic> = {
     payload: z.object({ customerId: id }),
     consumers: ['orders'],
   },
-  'group-commerce.campaign.created': campaignTopic(30, campaign),
+  'group-commerce.campaign.created': campaignTopic(30, campaignPayload),
   'group-commerce.campaign.joined': campaignTopic(7, participation, ['payments'], 'campaign.id'),
   'group-commerce.campaign.left': campaignTopic(7, participation.extend({ reason: z.string() }), [], 'campaign.id'),
-  'group-commerce.campaign.successful': campaignTopic(30, campaign, ['group-commerce']),
-  'group-commerce.campaign.expired': campaignTopic(30, campaign, ['group-commerce']),
-  'group-commerce.campaign.failed': campaignTopic(30, campaign, ['group-commerce']),
+  'group-commerce.campaign.successful': campaignTopic(30, campaignPayload, ['group-commerce']),
+  'group-commerce.campaign.priced': campaignTopic(30, campaignPayload, ['group-commerce']),
+  'group-commerce.campaign.expired': campaignTopic(30, campaignPayload, ['group-commerce']),
+  'group-commerce.campaign.failed': campaignTopic(30, campaignPayload, ['group-commerce']),
+  'group-commerce.place.offered': campaignTopic(
+    7,
+    z.object({ campaignId: id, userId: z.string(), offeredUntil: time }),
+    [],
+    'campaignId',
+  ),
+  'group-commerce.team.created': teamTopic(7, membership, ['payments']),
+  'group-commerce.team.joined': teamTopic(7, membership, ['payments']),
+  'group-commerce.team.left': teamTopic(7, membership.extend({ reason: z.string() })),
+  'group-commerce.team.successful': teamTopic(30, teamPayload, ['group-commerce']),
+  'group-commerce.team.expired': teamTopic(7, teamPayload, ['group-commerce']),
+  'group-commerce.team.merged': teamTopic(7, teamPayload.extend({ into: team })),
+  'group-commerce.team.cancelled': teamTopic(7, teamPayload, ['group-commerce']),
   'payment.created': paymentTopic(paymentRef.extend({ amount: money, currency, status: z.string() })),
   'payment.capture.requested': paymentTopic(paymentRef, ['payments']),
-  'payment.succeeded': paymentTopic(paymentRef),
+  'payment.action.required': paymentTopic(paymentRef),
+  'payment.succeeded': paymentTopic(
+    paymentRef.extend({ amount: money, currency }).partial({ amount: true, currency: true }),
+  ),
   'payment.failed': paymentTopic(paymentRef.extend({ reason: z.string() }), ['payments']),
   'payment.cancelled': paymentTopic(paymentRef, ['payments']),
   'payment.refund.requested': paymentTopic(refund.extend({ reason: z.string().optional() }), ['payments']),
@@ -152,6 +185,10 @@ export const topics: Record<string, Topic> = {
 
 function campaignTopic(retentionDays: number, payload: z.ZodType, consumers: Service[] = [], key = 'id'): Topic {
   return { retentionDays, partitions: 6, key, payload, consumers };
+}
+
+function teamTopic(retentionDays: number, payload: z.ZodType, consumers: Service[] = []): Topic {
+  return { retentionDays, partitions: 6, key: 'team.id', payload, consumers };
 }
 
 function imageTopic(payload: z.ZodType): Topic {

@@ -45,6 +45,18 @@ const wording: Record<Code, { title: string; detail: string }> = {
   order_not_payable: { title: 'Order not payable', detail: 'The order cannot be paid in its present status.' },
   campaign_full: { title: 'Campaign full', detail: 'Every place of the campaign is taken.' },
   campaign_not_open: { title: 'Campaign not open', detail: 'The campaign has not started, has ended, or is settled.' },
+  team_full: {
+    title: 'The team has no free place',
+    detail: 'All places of the team are taken. Open a new team, or join another one.',
+  },
+  team_not_open: {
+    title: 'The team takes no more places',
+    detail: 'The team has ended, was cancelled or was merged into another one.',
+  },
+  limit_per_customer: {
+    title: 'The customer has as many units as one may have',
+    detail: 'The campaign limits the units of a customer. Ask for fewer.',
+  },
   cart_not_open: {
     title: 'Cart not open',
     detail: 'The cart was ordered, or it has ended. `POST …/reopen` cancels an unpaid order and opens its cart again.',

@@ -6,17 +6,13 @@ import {
   campaignStatus,
   cancelCampaign,
   createCampaign,
-  joinCampaign,
-  joining,
-  leaveCampaign,
-  leaving,
   listCampaigns,
   newCampaign,
-  participant,
   readCampaign,
 } from '../domain/group-commerce/campaigns.ts';
 import { liveToken, makeLiveToken, watchCampaign } from '../domain/group-commerce/live.ts';
 import { listParticipants } from '../domain/group-commerce/participants.ts';
+import { joinCampaign, joining, leaveCampaign, leaving, participant } from '../domain/group-commerce/places.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { showResource } from '../http/etag.ts';
@@ -104,7 +100,7 @@ campaigns.post(
     tag,
     summary: 'Take a place in a campaign',
     description:
-      'Takes one place and one unit of stock, or neither. Joining twice returns the same participation.\n\n' +
+      'Takes one place and its units of stock, or nothing. Joining twice returns the same participation.\n\n' +
       'The buyer pays the campaign’s price, with the tax for the address and the price of the shipping option, but ' +
       'without discounts. These amounts are fixed when the place is taken. From a browser, a customer’s session joins as ' +
       'its customer.\n\n' +
@@ -119,7 +115,14 @@ campaigns.post(
     body: joining,
     example: { userId: 'user-1' },
     responses: { 201: { description: 'The participation', schema: participant, example: sampleParticipant } },
-    errors: ['not_found', 'campaign_full', 'campaign_not_open', 'insufficient_inventory'],
+    errors: [
+      'not_found',
+      'campaign_full',
+      'campaign_not_open',
+      'conflict',
+      'insufficient_inventory',
+      'limit_per_customer',
+    ],
   }),
   async (c) => {
     const { id: campaignId } = c.req.valid('param');
@@ -144,7 +147,7 @@ campaigns.post(
     body: leaving,
     example: { userId: 'user-1' },
     responses: { 200: { description: 'The participation, released', schema: participant } },
-    errors: ['not_found', 'campaign_not_open'],
+    errors: ['not_found', 'campaign_not_open', 'conflict'],
   }),
   async (c) => {
     const { id: campaignId } = c.req.valid('param');

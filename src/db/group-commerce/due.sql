@@ -54,7 +54,15 @@ begin
 end
 $$;
 
--- Frees places of active campaigns whose money was not secured in time. A place that may have been paid is kept until
+-- Whether a place is freed if its money is not secured in time: its pool still collects places, or its team is forming.
+create or replace function group_commerce.awaits_money(p group_commerce.participants) returns boolean
+language sql stable as $$
+  select case when p.team_id is null
+    then (select group_commerce.is_collecting(c) from group_commerce.group_commerce_campaigns c where c.id = p.campaign_id)
+    else (select t.status = 'forming' from group_commerce.teams t where t.id = p.team_id) end
+$$;
+
+-- Frees places of campaigns and teams that still collect places, whose money was not secured in time. A place that may have been paid is kept until
 -- Stripe has said whether it was. `input`: {limit}. Returns {freed, tenants: [{tenant, skus}]}; repeat until freed is
 -- 0. Emits campaign.left, payment.cancelled, inventory.released.
 create or replace function group_commerce.free_unsecured(call jsonb, input jsonb) returns jsonb
@@ -74,7 +82,7 @@ begin
       select p.tenant_id, p.order_id from group_commerce.participants p
       where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(excluded_ids)
         and not payments.awaits_stripe(p.order_id, p.secure_by)
-        and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+        and group_commerce.awaits_money(p)
       order by p.secure_by limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
@@ -103,7 +111,7 @@ begin
     select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
     from group_commerce.participants p
     where p.order_id = any(order_ids) and p.state = (select 'joined') and p.secure_by <= platform.clock()
-      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+      and group_commerce.awaits_money(p)
     group by p.campaign_id order by p.campaign_id
   loop
     skus := skus || group_commerce.free_places(place.campaign_id, place.ids, 'not_secured', null);
@@ -125,7 +133,7 @@ begin
     select p.order_id::text from group_commerce.participants p
     where p.state = 'joined' and p.secure_by <= platform.clock()
       and payments.awaits_stripe(p.order_id, p.secure_by)
-      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+      and group_commerce.awaits_money(p)
     order by p.secure_by limit most);
 end
 $$;

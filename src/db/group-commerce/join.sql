@@ -1,11 +1,15 @@
--- requires: group-commerce/campaigns.sql
--- Joining a campaign. Lock order: the campaign, then the rows that every order locks (order, payment, reservation,
--- stock). A join inserts its payment before that; no other transaction can wait for it.
+-- requires: group-commerce/places.sql
+-- Joining and leaving a pool. Lock order: the campaign, the customer's counter, then the rows that every order locks
+-- (order, payment, reservation, stock). A join inserts its payment before that; no other transaction can wait for it.
 
 -- Why this campaign takes no more places: campaign_not_open or campaign_full. Null if it takes another one.
 create or replace function group_commerce.join_fault(c group_commerce.group_commerce_campaigns) returns jsonb
 language sql stable as $$
   select case
+    when c.mode <> 'pool' then jsonb_build_object('error', 'conflict', 'detail',
+      'This campaign has teams: open a team, or join one.')
+    when c.settled_price is not null then jsonb_build_object('error', 'campaign_not_open', 'detail',
+      'The campaign has settled.')
     when c.status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open', 'detail',
       case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
     when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
@@ -17,16 +21,17 @@ language sql stable as $$
         else format('All %s places are taken.', c.max_participants) end) end
 $$;
 
--- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId?, shippingAddress?, billingAddress?,
--- email?, metadata?, shippingOptionId?, participantId, orderId, paymentId, secureSeconds, graceSeconds,
--- holdWithinSeconds, taxQuote?}. The tenant's own `grace_seconds` replaces `graceSeconds`. A customer's session joins
--- as its customer. With taxes or a shipping option the place freezes its amounts (orders.settle_place). A second join of
--- a user returns the first one. A successful campaign creates the order at once.
--- Raises not_found, forbidden. Returns the errors campaign_not_open, campaign_full, insufficient_inventory,
--- validation_failed (an option that is not offered, a total that cannot be charged), and unavailable with `taxQuestion`
--- until `taxQuote` answers it. Emits campaign.joined, payment.created, at the minimum campaign.successful.
+-- Takes a place and its units of stock, or nothing. `input`: {campaignId, userId?, sku?, quantity?, invitedBy?,
+-- shippingAddress?, billingAddress?, email?, metadata?, shippingOptionId?, participantId, orderId, paymentId,
+-- secureSeconds, graceSeconds, holdWithinSeconds, taxQuote?}. The tenant's own `grace_seconds` replaces `graceSeconds`.
+-- A customer's session joins as its customer. With taxes, a shipping option or several units the place freezes its
+-- amounts (orders.settle_place). A second join of a user returns the first one. A successful campaign creates the order
+-- at once, unless its price can still fall. Raises not_found, forbidden. Returns the errors campaign_not_open,
+-- campaign_full, conflict (the campaign has teams), insufficient_inventory, limit_per_customer, validation_failed (a SKU
+-- or an option that is not offered, a total that cannot be charged), and unavailable with `taxQuestion` until `taxQuote`
+-- answers it. Emits campaign.joined, payment.created, at the minimum campaign.successful.
 -- One statement a step: the key, its stored answer, the campaign with an earlier place, the payment, the place, its
--- unit, the answer.
+-- units, the answer.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -36,7 +41,6 @@ declare
   -- while the campaign had no places could later read all of them.
   joining_user varchar := input->>'userId';
   found_place record;
-  amounts jsonb; -- of a place that costs more or less than the campaign's price
 begin
   if answer is not null then
     return answer;
@@ -46,12 +50,13 @@ begin
     joining_user := input->>'userId';
   end if;
   select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
-    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id)
-      or exists (select from platform.tenants t where t.id = c.tenant_id and t.tax_provider <> 'table') as has_tax,
+    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
+    coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
     (select group_commerce.participant_json(p) from group_commerce.participants p
-      where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released') as place
+      where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released' and c.mode = 'pool') as place
   into found_place
   from group_commerce.group_commerce_campaigns c
+  join platform.tenants tenant on tenant.id = c.tenant_id
   left join catalog.products product on product.id = c.product_id
   where c.id = input->>'campaignId';
   if not found then
@@ -59,7 +64,7 @@ begin
   end if;
   if found_place.place is not null then
     return platform.leave(call, 'campaigns.join',
-      group_commerce.place_terms(found_place.campaign) - 'sku' || found_place.place);
+      found_place.place || group_commerce.place_terms(found_place.campaign));
   end if;
   -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
   if found_place.is_archived then
@@ -69,18 +74,15 @@ begin
   if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
     return platform.leave(call, 'campaigns.join', found_place.fault);
   end if;
-  if found_place.has_tax or input->>'shippingOptionId' is not null then
-    amounts := orders.settle_place(input || group_commerce.place_terms(found_place.campaign));
-    if amounts ? 'error' then
-      return platform.leave(call, 'campaigns.join', amounts);
-    elsif amounts ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
-      return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-        'answer', amounts || '{"error": "unavailable"}');
-    end if;
-    input := input || jsonb_build_object('amounts', amounts);
+  input := group_commerce.prepare_place(found_place.campaign, found_place.has_tax, input);
+  if input ? 'error' then
+    return platform.leave(call, 'campaigns.join', input);
+  elsif input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+      'answer', input || '{"error": "unavailable"}');
   end if;
   begin
-    answer := group_commerce.claim_place(found_place.campaign, input);
+    answer := group_commerce.claim_place(found_place.campaign, found_place.grace, input);
   exception when sqlstate 'FC001' then
     -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
     answer := sqlerrm;
@@ -90,98 +92,161 @@ end
 $$;
 
 -- Takes a place in the campaign, which was read as `c`. Its payment is written first, because it needs no contended
--- row. Then one conditional update takes the place and decides success, and the same statement stores the participant
--- (participants_one_place_a_user) and campaign.joined. Raises FC001 with the answer if there is no place or no stock.
+-- row. Then one conditional update takes the place and decides success, and the same statement counts the units of the
+-- customer (campaign_customers, up to `maxPerCustomer`), stores the participant (participants_one_place_a_user) and
+-- campaign.joined. Raises FC001 with the answer if there is no place or no stock, or the customer has too many units.
 -- Raises a serialization failure if the campaign became successful since it was read, or if the same user joins at the
 -- same time: the Worker repeats the call, which then finds this.
-create or replace function group_commerce.claim_place(c group_commerce.group_commerce_campaigns, input jsonb)
-returns jsonb
+create or replace function group_commerce.claim_place(c group_commerce.group_commerce_campaigns, grace_seconds integer,
+  input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
-  succeeded constant boolean := c.status = 'successful';
-  amount constant numeric := coalesce((input->'amounts'->>'total')::numeric, c.price);
-  is_free constant boolean := amount = 0;
+  orders_now constant boolean := not group_commerce.is_collecting(c);
+  is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
   joining_user constant varchar := input->>'userId';
+  units constant integer := (input->>'quantity')::integer;
+  succeeds boolean;
   place record;
   participant group_commerce.participants;
   fault jsonb;
 begin
   if not is_free then
-    perform payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
-      'campaignId', c.id, 'userId', input->'userId', 'amount', amount, 'currency', c.currency,
-      'taxCalculation', input->'amounts'->'taxCalculation', 'mode', case when succeeded then 'order'
-        when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
-        else 'card' end));
+    perform group_commerce.open_payment_of_place(c, input, c.end_time + make_interval(secs => grace_seconds),
+      orders_now);
   end if;
   with taken as (
     update group_commerce.group_commerce_campaigns x
     set actual_participants = x.actual_participants + 1,
         secured_participants = x.secured_participants + is_free::int,
+        secured_units = x.secured_units + is_free::int * units,
         status = case when x.status = 'active' and x.min_participants <= case x.success_on
             when 'joined' then x.actual_participants + 1 else x.secured_participants + is_free::int end
           then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
-    where x.id = c.id and x.status = c.status and x.actual_participants < x.max_participants
+    where x.id = c.id and x.status = c.status and x.settled_price is null
+      and x.actual_participants + x.offered_places < x.max_participants
     returning x as campaign
+  ), counted as (
+    insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
+    select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
+    on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
+    where n.units + excluded.units <= c.max_per_customer
+    returning n.units
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
-      shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts)
+      shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts,
+      sku, quantity, invited_by)
     select input->>'participantId', tenant, c.id, joining_user, input->>'orderId',
       case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
-      case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
-      case when not is_free then now_at + make_interval(secs => case when succeeded then coalesce(
-          (select t.grace_seconds from platform.tenants t where t.id = tenant), (input->>'graceSeconds')::int)
+      case when orders_now then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
+      case when not is_free then now_at + make_interval(secs => case when orders_now then grace_seconds
         else (input->>'secureSeconds')::int end) end,
       case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
-      nullif(input->'metadata', 'null'), input->'amounts'
-    from taken
-    on conflict (campaign_id, user_id) where state <> 'released' do nothing
+      nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, input->>'invitedBy'
+    from taken where c.max_per_customer is null or exists (select from counted)
+    on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
     returning p as participant
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
     select tenant, 'group-commerce.campaign.joined', c.id, jsonb_build_object(
-      'campaign', group_commerce.campaign_json(t.campaign), 'userId', input->>'userId'), platform.trace(), now_at
+      'campaign', group_commerce.campaign_json(t.campaign), 'userId', joining_user), platform.trace(), now_at
     from taken t, joined
     returning seq
   ), waiting as (
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
     select tenant, s, e.seq, c.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
   )
-  select t.campaign, j.participant into place from taken t left join joined j on true;
+  select t.campaign, j.participant, exists (select from counted) as is_counted into place
+  from (select 1) one left join taken t on true left join joined j on true;
   participant := place.participant;
   if participant.id is null then
-    select case when not exists (select from group_commerce.participants p
-        where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
-      then group_commerce.join_fault(x) end
-    into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
+    if place.campaign is null then
+      select case when not exists (select from group_commerce.participants p
+          where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
+        then group_commerce.join_fault(x) end
+      into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
+    elsif c.max_per_customer is not null and not place.is_counted then
+      fault := group_commerce.limit_fault(c, joining_user);
+    end if;
     if fault is not null then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
     raise exception using errcode = 'serialization_failure',
       message = 'the campaign became successful, or the user joins at the same time';
   end if;
+  succeeds := c.status = 'active' and (place.campaign).status = 'successful';
   c := place.campaign;
-  if succeeded then
+  if orders_now then
     perform group_commerce.create_place_order(c, participant);
   end if;
-  fault := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and not is_free
+  fault := inventory.hold_units(participant.order_id, participant.sku, units, case when orders_now and not is_free
     then participant.secure_by else 'infinity' end);
   if fault is not null then
     raise exception using errcode = 'FC001',
       message = jsonb_build_object('error', 'insufficient_inventory', 'shortages', fault)::text;
   end if;
-  if succeeded then
+  if orders_now then
     perform inventory.emit_reserved(array[participant.order_id::text]);
     participant := group_commerce.confirm_free_place(c, participant);
-  elsif c.status = 'successful' then
+  elsif succeeds then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
-  return group_commerce.participant_json(participant) || group_commerce.place_terms(c);
+  return group_commerce.participant_json(participant) || group_commerce.place_terms(c)
+    || jsonb_build_object('changedSkus', jsonb_build_array(participant.sku));
+end
+$$;
+
+-- `input`: {campaignId, userId?}; a customer's session leaves as its customer. Allowed while the campaign collects
+-- places. A user who has left already gets the same result. Raises not_found. Returns the errors campaign_not_open and
+-- conflict (the campaign has teams). Emits campaign.left, payment.cancelled, inventory.released.
+create or replace function group_commerce.leave_campaign(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave', '{session}');
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
+  changed text[] := '{}';
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+  end if;
+  campaign := group_commerce.lock_campaign(input->>'campaignId');
+  if campaign.mode <> 'pool' then
+    return platform.leave(call, 'campaigns.leave', jsonb_build_object('error', 'conflict', 'detail',
+      'This campaign has teams: leave the team.'));
+  end if;
+  if campaign.max_per_customer is not null then
+    perform 1 from group_commerce.campaign_customers n
+      where n.campaign_id = campaign.id and n.user_id = input->>'userId' for update;
+  end if;
+  select * into participant from group_commerce.participants x
+    where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
+  if not found then -- by idx_participants_released, whose condition is this status
+    select * into participant from group_commerce.participants x
+      where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state = 'released'
+      order by x.id desc limit 1 for update;
+  end if;
+  if participant.id is null then
+    perform platform.fail('not_found');
+  end if;
+  if participant.state <> 'released' then
+    if not group_commerce.is_collecting(campaign) then
+      return platform.leave(call, 'campaigns.leave', jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign is %s.', campaign.status)));
+    end if;
+    changed := group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
+    select * into participant from group_commerce.participants x where x.id = participant.id;
+  end if;
+  return platform.leave(call, 'campaigns.leave', group_commerce.participant_json(participant)
+    || group_commerce.place_terms(campaign) || jsonb_build_object('changedSkus', changed));
 end
 $$;
 
 call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.join_campaign to fusion_worker;
+grant execute on function group_commerce.join_campaign, group_commerce.leave_campaign to fusion_worker;

@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/events.sql, platform/live-tokens.sql, group-commerce/campaigns.sql
+-- requires: platform/access.sql, platform/events.sql, platform/live-tokens.sql, group-commerce/places.sql
 
 -- Makes a token with which a browser can watch one campaign of the key's tenant. It ends with the key at the latest.
 -- The idempotency key stores only the token's end; a replay makes the same token again. `input`: {campaignId, seconds}.

@@ -1,34 +1,53 @@
--- requires: group-commerce/campaigns.sql
+-- requires: group-commerce/places.sql, group-commerce/teams.sql
 -- How the payment and the order of a place change the place.
 
--- Locks the campaigns of these orders by id, then their places by id. Payments calls this before it locks anything
--- else, so that no transaction waits for a campaign while it has locked an order.
-create or replace function group_commerce.lock_places(order_ids text[]) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Counts a place as secured in its campaign or team, which may decide success: in a pool while it is active, in a team
+-- while it forms, before its end. The caller has locked the campaign or team and the place. Emits campaign.successful or
+-- team.successful.
+create or replace function group_commerce.count_secured(participant group_commerce.participants) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  campaign group_commerce.group_commerce_campaigns;
+  team group_commerce.teams;
+  status_before varchar;
 begin
-  perform 1 from group_commerce.group_commerce_campaigns c
-    where c.id = any(array(
-      select p.campaign_id from group_commerce.participants p where p.order_id = any(order_ids)))
-    order by c.id for update;
-  perform 1 from group_commerce.participants p
-    where p.order_id = any(order_ids) order by p.id for update;
+  select * into campaign from group_commerce.group_commerce_campaigns x where x.id = participant.campaign_id;
+  if participant.team_id is not null then
+    select x.status into status_before from group_commerce.teams x where x.id = participant.team_id;
+    update group_commerce.teams x
+    set secured = x.secured + 1,
+        status = case when x.status = 'forming' and campaign.success_on = 'secured' and campaign.status = 'active'
+          and platform.clock() < x.end_time and x.secured + 1 = x.size then 'successful' else x.status end,
+        version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.id = participant.team_id returning * into team;
+    if status_before = 'forming' and team.status = 'successful' then
+      perform group_commerce.emit_team(team, 'successful', '{}', true);
+    end if;
+    return;
+  end if;
+  status_before := campaign.status;
+  update group_commerce.group_commerce_campaigns x
+  set secured_participants = x.secured_participants + 1, secured_units = x.secured_units + participant.quantity,
+      status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
+        and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
+      version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.id = participant.campaign_id returning * into campaign;
+  if status_before = 'active' and campaign.status = 'successful' then
+    perform group_commerce.emit_campaign(campaign, 'successful', true);
+  end if;
 end
 $$;
 
 -- The money of a place is secured. With `successOn: secured` the place counts from now on, and this statement may
 -- decide success. If the place has an order already, its payment is captured. The caller has locked the place. For
--- payments. Emits campaign.successful.
+-- payments. Emits campaign.successful or team.successful.
 create or replace function group_commerce.mark_secured(of_order varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   participant group_commerce.participants;
-  campaign group_commerce.group_commerce_campaigns;
-  previous_status varchar;
 begin
-  select x.status into previous_status from group_commerce.group_commerce_campaigns x
-    where x.id = (select y.campaign_id from group_commerce.participants y where y.order_id = of_order);
-  if previous_status is null or previous_status not in ('active', 'successful') then
-    return; -- its places are being released
+  if not group_commerce.place_is_kept(of_order) then
+    return; -- it is being released
   end if;
   update group_commerce.participants x
   set state = case x.state when 'joined' then 'secured' else x.state end, secured_at = platform.clock(),
@@ -39,20 +58,22 @@ begin
   if not found then
     return;
   end if;
-  update group_commerce.group_commerce_campaigns x
-  set secured_participants = x.secured_participants + 1,
-      status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
-        and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
-      version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.id = participant.campaign_id returning * into campaign;
-  if previous_status = 'active' and campaign.status = 'successful' then
-    perform group_commerce.emit_campaign(campaign, 'successful', true);
-  end if;
+  perform group_commerce.count_secured(participant);
   if participant.state = 'ordered' then
     perform payments.request_captures(array[of_order::text]);
     perform inventory.keep_until(array[of_order::text], 'infinity');
   end if;
 end
+$$;
+
+-- Whether the pool or team of this place is still forming or has succeeded.
+create or replace function group_commerce.place_is_kept(of_order varchar) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce((
+    select group_commerce.keeps_places(c, t) from group_commerce.participants p
+    join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
+    left join group_commerce.teams t on t.id = p.team_id
+    where p.order_id = of_order), false)
 $$;
 
 -- Keeps the unit of a place while Stripe decides its payment. If the payment then fails, the buyer has the usual time
@@ -91,10 +112,7 @@ begin
   set state = 'charged', secured_at = coalesce(x.secured_at, platform.clock()), updated_at = platform.clock()
   where x.id = participant.id;
   if participant.secured_at is null then
-    update group_commerce.group_commerce_campaigns x
-    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version),
-        updated_at = platform.clock()
-    where x.id = participant.campaign_id;
+    perform group_commerce.count_secured(participant);
   end if;
 end
 $$;
@@ -116,10 +134,8 @@ $$;
 -- Whether a place is taken and its order does not exist yet. For payments.
 create or replace function group_commerce.awaits_order(of_order varchar) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select coalesce((
-    select p.state in ('joined', 'secured') and (select c.status from group_commerce.group_commerce_campaigns c
-      where c.id = p.campaign_id) in ('active', 'successful')
-    from group_commerce.participants p where p.order_id = of_order), false)
+  select coalesce((select p.state in ('joined', 'secured') from group_commerce.participants p
+    where p.order_id = of_order), false) and group_commerce.place_is_kept(of_order)
 $$;
 
 -- Frees a place whose money was refunded in full: always if it has no order, and with an order only if its unit is back
@@ -172,7 +188,7 @@ $$;
 
 call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged,
+grant execute on function group_commerce.mark_secured, group_commerce.mark_charged,
   group_commerce.update_secure_by, group_commerce.awaits_order, group_commerce.free_refunded_place,
     group_commerce.free_unpaid_place to fusion_payments;
 grant execute on function group_commerce.lose_orders to fusion_worker;

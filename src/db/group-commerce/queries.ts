@@ -1,5 +1,5 @@
 import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
-import { integer, jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
+import { boolean, integer, jsonb, numeric, pgSchema, primaryKey, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from '../client.ts';
 
 const schema = pgSchema('group_commerce');
@@ -24,6 +24,17 @@ export const campaigns = schema.table('group_commerce_campaigns', {
   version: integer('version').notNull().default(1),
   settledAt: time('settled_at'),
   tenantId: varchar('tenant_id').notNull().default('default'),
+  mode: varchar('mode').notNull().default('pool'),
+  teamSize: integer('team_size'),
+  teamSeconds: integer('team_seconds'),
+  onShort: varchar('on_short'),
+  tiers: jsonb('tiers'),
+  settledPrice: numeric('settled_price', { precision: 10, scale: 2 }),
+  skus: varchar('skus').array(),
+  maxPerCustomer: integer('max_per_customer'),
+  joiners: varchar('joiners').notNull().default('all'),
+  securedUnits: integer('secured_units').notNull().default(0),
+  offeredPlaces: integer('offered_places').notNull().default(0),
   createdAt: time('created_at').notNull().defaultNow(),
   updatedAt: time('updated_at').notNull().defaultNow(),
 });
@@ -47,6 +58,56 @@ export const participants = schema.table('participants', {
   billingAddress: jsonb('billing_address'),
   metadata: jsonb('metadata'),
   amounts: jsonb('amounts'),
+  teamId: varchar('team_id'),
+  sku: varchar('sku'),
+  quantity: integer('quantity').notNull().default(1),
+  merge: boolean('merge').notNull().default(false),
+  invitedBy: varchar('invited_by'),
+});
+
+/** Teams of campaigns. */
+export const teams = schema.table('teams', {
+  id: varchar('id').primaryKey(),
+  tenantId: varchar('tenant_id').notNull(),
+  campaignId: varchar('campaign_id').notNull(),
+  code: varchar('code').notNull(),
+  leader: varchar('leader').notNull(),
+  size: integer('size').notNull(),
+  joined: integer('joined').notNull().default(0),
+  secured: integer('secured').notNull().default(0),
+  status: varchar('status').notNull(),
+  listed: boolean('listed').notNull().default(false),
+  mergeRefusals: integer('merge_refusals').notNull().default(0),
+  endTime: time('end_time').notNull(),
+  mergedInto: varchar('merged_into'),
+  settledAt: time('settled_at'),
+  version: integer('version').notNull().default(1),
+  createdAt: time('created_at').notNull(),
+  updatedAt: time('updated_at').notNull(),
+});
+
+/** The units of a customer's places in a campaign with a limit. */
+export const campaignCustomers = schema.table(
+  'campaign_customers',
+  {
+    campaignId: varchar('campaign_id').notNull(),
+    userId: varchar('user_id').notNull(),
+    tenantId: varchar('tenant_id').notNull(),
+    units: integer('units').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.campaignId, table.userId] })],
+);
+
+/** Who waits for a place in a full campaign, in the order of their ids. */
+export const waitingPlaces = schema.table('waiting_places', {
+  id: varchar('id').primaryKey(),
+  tenantId: varchar('tenant_id').notNull(),
+  campaignId: varchar('campaign_id').notNull(),
+  userId: varchar('user_id').notNull(),
+  state: varchar('state').notNull(),
+  offeredUntil: time('offered_until'),
+  createdAt: time('created_at').notNull(),
+  updatedAt: time('updated_at').notNull(),
 });
 
 /** A campaign as `group_commerce.campaign_json` returns it. */
@@ -66,6 +127,39 @@ export type CampaignRow = {
   endTime: string;
   status: 'active' | 'successful' | 'failed' | 'expired';
   createdAt: string;
+  skus: string[];
+  mode: 'pool' | 'teams';
+  securedUnits: number;
+  maxPerCustomer: number | null;
+  joiners: 'all' | 'new_customers';
+  tiers: TierRow[];
+  settledPrice: number | null;
+  currentPrice: number;
+  nextTier: (TierRow & { missing: number }) | null;
+  teamSize: number | null;
+  teamSeconds: number | null;
+  onShort: 'release' | 'merge' | null;
+  formingTeams: number | null;
+  successfulTeams: number | null;
+};
+
+/** A tier has `participants` or `units`. */
+export type TierRow = { participants?: number; units?: number; price: number };
+
+/** A team as `group_commerce.team_json` returns it. */
+export type TeamRow = {
+  id: string;
+  campaignId: string;
+  code: string;
+  leader: string;
+  size: number;
+  joined: number;
+  secured: number;
+  status: 'forming' | 'successful' | 'expired' | 'merged' | 'cancelled';
+  listed: boolean;
+  mergedInto: string | null;
+  endTime: string;
+  createdAt: string;
 };
 
 /** The amounts of a place with tax or shipping, as `orders.settle_place` returns them. */
@@ -81,8 +175,8 @@ export type PlaceAmounts = {
 };
 
 /**
- * A place as `group_commerce.participant_json` returns it, with the campaign's price and currency. A write adds the
- * campaign's `sku`, which is not shown. Answers that an earlier release stored end with `updatedAt`.
+ * A place as `group_commerce.participant_json` returns it, with the campaign's price and currency. A write adds the SKUs
+ * whose stock it changed. Answers that an earlier release stored end with `updatedAt`, and have the campaign's `sku`.
  */
 export type ParticipantRow = {
   id: string;
@@ -102,7 +196,13 @@ export type ParticipantRow = {
   amounts?: PlaceAmounts | null;
   price?: number;
   currency?: string;
-  sku?: string;
+  sku?: string | null;
+  campaignSku?: string;
+  teamId?: string | null;
+  quantity?: number;
+  merge?: boolean;
+  invitedBy?: string | null;
+  changedSkus?: string[];
 };
 
 const row = {

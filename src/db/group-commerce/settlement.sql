@@ -1,4 +1,4 @@
--- requires: group-commerce/campaigns.sql, platform/set-aside.sql
+-- requires: group-commerce/places.sql, platform/set-aside.sql
 -- How campaigns end, and what happens to their places then. Batches can be resumed: each participant's state shows
 -- whether it is still to be processed, so any later run continues.
 

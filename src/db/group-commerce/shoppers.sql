@@ -1,4 +1,4 @@
--- requires: platform/access.sql, group-commerce/campaigns.sql
+-- requires: platform/access.sql, group-commerce/places.sql
 -- What a customer's session may reach of group commerce.
 
 -- Whether the place with this order is the caller's: a secret key reaches every place of its tenant, a session those of

@@ -1,9 +1,10 @@
 -- requires: inventory/reservations.sql
 -- Stock of places in campaigns. A place holds its unit under the id that its order will have.
 
--- Holds one unit for a place in a campaign, under the id that its order will have. Returns null if it is held, or the
--- shortages; then the caller undoes everything. Emits no event: campaign.joined reports it. For group commerce.
-create or replace function inventory.hold_unit(order_id varchar, sku varchar, until timestamptz) returns jsonb
+-- Holds the units of a place in a campaign, under the id that its order will have. Returns null if they are held, or the
+-- shortages; then the caller undoes everything. Emits no event: the join reports it. For group commerce.
+create or replace function inventory.hold_units(order_id varchar, sku varchar, units integer, until timestamptz)
+returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   tenant constant varchar := platform.tenant();
@@ -11,18 +12,18 @@ declare
 begin
   with taken as (
     update inventory.inventory i
-    set quantity = i.quantity - 1, reserved = i.reserved + 1, version = platform.next_version(i.version),
+    set quantity = i.quantity - units, reserved = i.reserved + units, version = platform.next_version(i.version),
         updated_at = now_at
-    where i.tenant_id = tenant and i.sku = hold_unit.sku and i.quantity >= 1
+    where i.tenant_id = tenant and i.sku = hold_units.sku and i.quantity >= units
     returning i.sku
   )
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-  select hold_unit.order_id, tenant, array[t.sku], array[1], 'held', until, now_at from taken t;
+  select hold_units.order_id, tenant, array[t.sku], array[units], 'held', until, now_at from taken t;
   if found then
     return null;
   end if;
-  -- A unit that came back since is locked now, so the second attempt takes it.
-  return coalesce(inventory.find_shortages(array[sku], array[1]), inventory.hold_unit(order_id, sku, until));
+  -- Units that came back since are locked now, so the second attempt takes them.
+  return coalesce(inventory.find_shortages(array[sku], array[units]), inventory.hold_units(order_id, sku, units, until));
 end
 $$;
 
@@ -48,6 +49,6 @@ $$;
 
 call platform.set_owner('inventory', 'fusion_inventory');
 
-grant execute on function inventory.hold_unit, inventory.keep_until, inventory.emit_reserved, inventory.release
+grant execute on function inventory.hold_units, inventory.keep_until, inventory.emit_reserved, inventory.release
   to fusion_group_commerce;
 grant execute on function inventory.keep_until to fusion_payments;

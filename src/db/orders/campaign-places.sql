@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/events.sql, orders/shoppers.sql, orders/orders.sql
--- Places in campaigns: what one costs with tax and shipping, and its order. For group commerce, which holds the unit
+-- Places in campaigns: what one costs with tax and shipping, and its order. For group commerce, which holds the units
 -- and the money of a place before its order exists.
 
 -- The e-mail of a session's customer, who is not erased until the transaction ends (orders.keep_customer). The lock is
@@ -12,19 +12,20 @@ begin
 end
 $$;
 
--- The amounts that a place freezes. `input`: {userId, campaignId, sku, price, currency, email?, shippingAddress?,
--- billingAddress?, shippingOptionId?, taxQuote?}. Campaigns take no discounts. Returns {subtotal, discount, shipping,
+-- The amounts that a place freezes. `input`: {userId, campaignId, sku, quantity, price, currency, email?,
+-- shippingAddress?, billingAddress?, shippingOptionId?, taxQuote?}. Campaigns take no discounts. Returns {subtotal, discount, shipping,
 -- shippingTax, tax, total, taxIncluded, taxLines, taxCalculation?, shippingOption, lines}; {taxQuestion} until
 -- `taxQuote` answers the question of the tenant's tax provider; or the error validation_failed of settle_order.
 create or replace function orders.settle_place(input jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   amounts jsonb := orders.settle_order(
-    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', input->'quantity', 'price', input->'price')),
     input || jsonb_build_object('customerId', input->'userId'));
 begin
   if amounts #>> '{errors,0,pointer}' = '/items' then -- a join has none: the option or the address changes the total
     return jsonb_set(amounts, '{errors,0,pointer}', to_jsonb(case
+      when (input->>'quantity')::integer > 1 then '/quantity'
       when input->>'shippingOptionId' is not null then '/shippingOptionId'
       when nullif(input->'shippingAddress', 'null') is not null then '/shippingAddress'
       when nullif(input->'billingAddress', 'null') is not null then '/billingAddress' else '' end));
@@ -39,9 +40,9 @@ begin
 end
 $$;
 
--- Creates the order of a place in a campaign, whose unit is already held. `input`: {id, customerId, sku, price,
--- currency, campaignId, shippingAddress?, billingAddress?, email?, metadata?, amounts?}. `amounts`: as settle_place
--- returned them when the place was taken; without them the order has its price alone. Emits order.created.
+-- Creates the order of a place in a campaign, whose units are already held. `input`: {id, customerId, sku, quantity,
+-- price, currency, campaignId, shippingAddress?, billingAddress?, email?, metadata?, amounts?}. `amounts`: as settle_place
+-- returned them when the place was taken; without them it has one unit at its price. Emits order.created.
 create or replace function orders.place_campaign_order(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -52,7 +53,7 @@ begin
       billing_address, email, metadata, subtotal, discount_total, shipping_total, shipping_tax, tax_total, tax_included,
       tax_lines, tax_calculation, discounts, shipping_option, lines, created_at, updated_at)
     values (input->>'id', input->>'customerId',
-      jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+      jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', input->'quantity', 'price', input->'price')),
       coalesce((amounts->>'total')::numeric, (input->>'price')::numeric), input->>'currency', 'created',
       platform.tenant(), input->>'campaignId', nullif(input->'shippingAddress', 'null'),
       nullif(input->'billingAddress', 'null'), input->>'email', nullif(input->'metadata', 'null'),

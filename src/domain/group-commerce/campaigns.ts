@@ -1,25 +1,10 @@
 import * as z from 'zod';
 import { ApiError } from '../../base/errors.ts';
-import {
-  address,
-  email,
-  id,
-  instant,
-  metadata,
-  money,
-  newAddress,
-  reference,
-  sku,
-  time,
-  whole,
-} from '../../base/fields.ts';
+import { id, instant, money, sku, time, whole } from '../../base/fields.ts';
 import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
-import { type CampaignRow, campaignById, campaignPage, type ParticipantRow } from '../../db/group-commerce/queries.ts';
-import { taxLine } from '../orders/order.ts';
+import { type CampaignRow, campaignById, campaignPage } from '../../db/group-commerce/queries.ts';
 import { type ErrorResult, toApiError } from '../refusals.ts';
-import { runWithTax } from '../tax/provider.ts';
-import { holdWithinSeconds } from './card-holds.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
 
@@ -28,6 +13,22 @@ const successOn = z.enum(['joined', 'secured']).meta({
   description:
     '`joined`: every place counts towards the minimum. `secured`: only places whose payment is authorized or whose card is saved. Default: `joined`.',
 });
+
+const joiners = z.enum(['all', 'new_customers']).meta({
+  description:
+    'Who may join: everybody, or only customers without a paid order in this shop. Anybody may open a team. Default: `all`',
+});
+
+const tier = z
+  .strictObject({
+    participants: places.optional(),
+    units: places.optional(),
+    price: money,
+  })
+  .meta({
+    id: 'Tier',
+    description: 'The price from this number of secured places (`participants`) or of their `units`',
+  });
 
 export const campaign = z
   .object({
@@ -52,6 +53,30 @@ export const campaign = z
     endTime: time,
     status: campaignStatus,
     createdAt: time,
+    mode: z.enum(['pool', 'teams']).meta({
+      description:
+        '`pool`: one group of `minParticipants` to `maxParticipants` buyers. `teams`: buyers form teams of `teamSize`. The ' +
+        'counts are then those of all teams that are forming or have succeeded',
+    }),
+    skus: z.array(sku).meta({ description: 'What can be bought in this campaign: `sku`, or variants of one group' }),
+    securedUnits: z.number().int().meta({ description: 'Units of the secured places of a pool' }),
+    maxPerCustomer: z
+      .number()
+      .int()
+      .nullable()
+      .meta({ description: 'Units that one customer may have. null: no limit' }),
+    joiners,
+    tiers: z.array(tier),
+    settledPrice: money
+      .nullable()
+      .meta({ description: 'The price of the tier that was reached. null until it is fixed' }),
+    currentPrice: money.meta({ description: 'The price that the secured places have reached so far' }),
+    nextTier: tier.safeExtend({ missing: z.number().int() }).nullable(),
+    teamSize: z.number().int().nullable(),
+    teamSeconds: z.number().int().nullable(),
+    onShort: z.enum(['release', 'merge']).nullable(),
+    formingTeams: z.number().int().nullable(),
+    successfulTeams: z.number().int().nullable(),
   })
   .meta({ id: 'Campaign' });
 
@@ -60,15 +85,54 @@ export type Campaign = z.infer<typeof campaign>;
 export const newCampaign = z
   .strictObject({
     productId: id,
-    minParticipants: places,
-    maxParticipants: places,
-    price: money,
+    mode: z.enum(['pool', 'teams']).optional().meta({ description: 'Default: `pool`' }),
+    minParticipants: places
+      .optional()
+      .meta({ description: 'Required for a pool. In a campaign with teams: `teamSize`' }),
+    maxParticipants: places
+      .optional()
+      .meta({ description: 'Required for a pool. In a campaign with teams: `teamSize`' }),
+    price: money.meta({ description: 'The price of a unit. With `tiers`: the entry price, which can fall' }),
     originalPrice: money.optional().meta({ description: "Default: the product's price" }),
     startTime: instant,
     endTime: instant,
     successOn: successOn.optional(),
+    teamSize: whole
+      .min(2)
+      .max(1_000)
+      .optional()
+      .meta({ description: 'Places of a team. Required for `mode: "teams"`' }),
+    teamSeconds: whole.min(1).max(2_592_000).optional().meta({
+      description: 'How long a team may take to fill. Required for `mode: "teams"`. No team goes on after `endTime`',
+    }),
+    onShort: z
+      .enum(['release', 'merge'])
+      .optional()
+      .meta({
+        description:
+          'What happens to a team that is not full when its time ends. `release`: its places are released. `merge`: if all ' +
+          'its members agree, they move into another team first. Default: `release`',
+      }),
+    tiers: z
+      .array(tier)
+      .min(1)
+      .max(20)
+      .optional()
+      .meta({
+        description:
+          'Lower prices for more secured places. Everybody pays the price of the last tier that is reached when the campaign ' +
+          'settles, at its end or when it is full. For pools',
+      }),
+    skus: z.array(sku).min(1).max(100).optional().meta({
+      description:
+        'What buyers choose from: variants of one product group, the product among them. Default: the product',
+    }),
+    maxPerCustomer: places.optional().meta({ description: 'Units that one customer may have, in all teams together' }),
+    joiners: joiners.optional(),
   })
-  .refine((input) => input.minParticipants <= input.maxParticipants, {
+  .superRefine(checkMode)
+  .superRefine(checkTiers)
+  .refine((input) => (input.minParticipants ?? 0) <= (input.maxParticipants ?? Number.POSITIVE_INFINITY), {
     path: ['maxParticipants'],
     error: 'must not be below minParticipants',
   })
@@ -77,56 +141,53 @@ export const newCampaign = z
     error: 'must be after startTime',
   });
 
-export const participant = z
-  .object({
-    id,
-    campaignId: id,
-    userId: z.string(),
-    orderId: id.meta({
-      description:
-        'Send it to `POST /v1/payments` to get the `clientSecret`. The order itself exists once the campaign has succeeded',
-    }),
-    paymentId: id.nullable().meta({ description: 'null if there is nothing to pay' }),
-    shippingAddress: address.nullable(),
-    state: z.enum(['joined', 'secured', 'ordered', 'charged', 'released']),
-    reason: z.string().nullable().meta({ description: 'Why the place was released' }),
-    secureBy: time.nullable().meta({ description: 'The deadline for the buyer to confirm. null once that is done' }),
-    subtotal: money.meta({ description: "The campaign's price" }),
-    shippingTotal: money,
-    shippingTax: money,
-    taxTotal: money.meta({ description: 'The tax of the place and of shipping' }),
-    taxIncluded: z.boolean().meta({
-      description:
-        'Whether the amounts contain the tax. `total` = `subtotal` + `shippingTotal`, + `taxTotal` if not. They do not ' +
-        'change any more: the payment and the order have the same',
-    }),
-    taxLines: z.array(taxLine),
-    shippingOption: z.object({ id, name: z.string() }).nullable(),
-    total: money.meta({ description: 'What the buyer pays' }),
-    currency: z.string(),
-    email: z.string().nullable(),
-    billingAddress: address.nullable(),
-    metadata,
-    joinedAt: time,
-    updatedAt: time,
-  })
-  .meta({ id: 'Participant' });
+type CampaignFields = {
+  mode?: 'pool' | 'teams' | undefined;
+  minParticipants?: number | undefined;
+  maxParticipants?: number | undefined;
+  teamSize?: number | undefined;
+  teamSeconds?: number | undefined;
+  onShort?: string | undefined;
+  price: number;
+  tiers?: { participants?: number | undefined; units?: number | undefined; price: number }[] | undefined;
+};
 
-export type Participant = z.infer<typeof participant>;
+/** Each mode has its own fields. */
+function checkMode(input: CampaignFields, check: z.RefinementCtx): void {
+  const fault = (field: string, message: string) => check.addIssue({ code: 'custom', path: [field], message });
+  if (input.mode === 'teams') {
+    if (input.teamSize === undefined) fault('teamSize', 'is required in a campaign with teams');
+    if (input.teamSeconds === undefined) fault('teamSeconds', 'is required in a campaign with teams');
+    if ((input.minParticipants ?? input.teamSize) !== input.teamSize) fault('minParticipants', 'must equal teamSize');
+    if ((input.maxParticipants ?? input.teamSize) !== input.teamSize) fault('maxParticipants', 'must equal teamSize');
+    if (input.tiers !== undefined) fault('tiers', 'are for campaigns with `mode: "pool"`');
+    return;
+  }
+  if (input.minParticipants === undefined) fault('minParticipants', 'is required');
+  if (input.maxParticipants === undefined) fault('maxParticipants', 'is required');
+  for (const field of ['teamSize', 'teamSeconds', 'onShort'] as const)
+    if (input[field] !== undefined) fault(field, 'is for campaigns with `mode: "teams"`');
+}
 
-const userId = reference.optional().meta({
-  description: "Required with a secret key. Leave it out with a customer's session: the user is then its customer",
-});
-
-export const joining = z.strictObject({
-  userId,
-  shippingAddress: newAddress.optional(),
-  billingAddress: newAddress.optional(),
-  email: email.optional().meta({ description: "Default, with a customer's session: the customer's" }),
-  metadata: metadata.optional(),
-  shippingOptionId: id.optional().meta({ description: 'Adds the price of this shipping option' }),
-});
-export const leaving = z.strictObject({ userId });
+/** All tiers count participants, or all count units. The counts rise and the prices fall. */
+function checkTiers({ tiers = [], price, maxParticipants }: CampaignFields, check: z.RefinementCtx): void {
+  let before = { count: 0, price };
+  const unit = tiers[0]?.units === undefined ? 'participants' : 'units';
+  for (const [index, step] of tiers.entries()) {
+    const fault = (field: string, message: string) =>
+      check.addIssue({ code: 'custom', path: ['tiers', index, field], message });
+    const counts = step[unit];
+    if (counts === undefined || (step.participants !== undefined && step.units !== undefined)) {
+      fault(unit, 'every tier has `participants`, or every tier has `units`');
+      return;
+    }
+    if (counts <= before.count) fault(unit, 'must be above that of the tier before');
+    if (unit === 'participants' && counts > (maxParticipants ?? counts))
+      fault(unit, 'must not be above maxParticipants');
+    if (step.price >= before.price) fault('price', 'must be below the price before');
+    before = { count: counts, price: step.price };
+  }
+}
 
 const toCampaign = (row: CampaignRow): Campaign => ({
   id: row.id,
@@ -144,37 +205,20 @@ const toCampaign = (row: CampaignRow): Campaign => ({
   endTime: row.endTime,
   status: row.status,
   createdAt: row.createdAt,
-});
-
-/** What a place costs. Without frozen amounts that is the campaign's price. */
-const toAmounts = ({ amounts, price, currency }: ParticipantRow) => ({
-  subtotal: (amounts?.subtotal ?? price) as number,
-  shippingTotal: amounts?.shipping ?? 0,
-  shippingTax: amounts?.shippingTax ?? 0,
-  taxTotal: amounts?.tax ?? 0,
-  taxIncluded: amounts?.taxIncluded ?? false,
-  taxLines: amounts?.taxLines ?? [],
-  shippingOption: amounts?.shippingOption ?? null,
-  total: (amounts?.total ?? price) as number, // undefined only in a response that an earlier release stored
-  currency: currency as string,
-});
-
-export const toParticipant = (row: ParticipantRow): Participant => ({
-  id: row.id,
-  campaignId: row.campaignId,
-  userId: row.userId,
-  orderId: row.orderId,
-  paymentId: row.paymentId,
-  shippingAddress: row.shippingAddress as Participant['shippingAddress'],
-  state: row.state,
-  reason: row.reason,
-  secureBy: row.secureBy,
-  ...toAmounts(row),
-  email: row.email ?? null,
-  billingAddress: (row.billingAddress ?? null) as Participant['billingAddress'],
-  metadata: row.metadata ?? {},
-  joinedAt: row.joinedAt,
-  updatedAt: row.updatedAt,
+  mode: row.mode ?? 'pool', // an answer or an event of an earlier release has only the fields above
+  skus: row.skus ?? [row.sku],
+  securedUnits: row.securedUnits ?? row.securedParticipants,
+  maxPerCustomer: row.maxPerCustomer ?? null,
+  joiners: row.joiners ?? 'all',
+  tiers: row.tiers ?? [],
+  settledPrice: row.settledPrice ?? null,
+  currentPrice: row.currentPrice ?? row.price,
+  nextTier: row.nextTier ?? null,
+  teamSize: row.teamSize ?? null,
+  teamSeconds: row.teamSeconds ?? null,
+  onShort: row.onShort ?? null,
+  formingTeams: row.formingTeams ?? null,
+  successfulTeams: row.successfulTeams ?? null,
 });
 
 type WriteResult<T> = { tenant: string; answer: T | ErrorResult; replayed: boolean };
@@ -184,7 +228,13 @@ type WriteResult<T> = { tenant: string; answer: T | ErrorResult; replayed: boole
  * many decimals)
  */
 export async function createCampaign(context: Context, input: z.infer<typeof newCampaign>) {
-  const row = { successOn: 'joined', ...input, id: newId(context.now()) };
+  const { teamSize } = input;
+  const row = {
+    ...{ successOn: 'joined', mode: 'pool', joiners: 'all' },
+    ...(teamSize === undefined ? {} : { minParticipants: teamSize, maxParticipants: teamSize, onShort: 'release' }),
+    ...input,
+    id: newId(context.now()),
+  };
   const { tenant, answer, replayed } = await context.db.run<WriteResult<CampaignRow>>(
     'group_commerce.create_campaign',
     context.call,
@@ -212,57 +262,6 @@ export async function listCampaigns(
     campaignPage(db, status, before, limit),
   );
   return rows.map((row) => toCampaign(row.campaign));
-}
-
-/** A session names its user. @throws ApiError validation_failed if a request without a session names no user */
-function requireUser({ call }: Context, user: string | undefined) {
-  if (user === undefined && !call.session)
-    throw new ApiError('validation_failed', undefined, { faults: [{ pointer: '/userId', detail: 'is required' }] });
-}
-
-/**
- * Takes one place and one unit of stock in one call, or neither. The campaign's row is locked, and the same statement
- * decides success if this join reaches the minimum. If the user has joined before, returns that participation. With a
- * tax provider there are two calls, and the provider is asked between them.
- * @throws ApiError not_found, campaign_full, campaign_not_open, insufficient_inventory, forbidden (a session names
- * another user), validation_failed (no user, an option that is not offered, a total that cannot be charged, no tax for
- * this address), unavailable (the tax provider does not answer)
- */
-export async function joinCampaign(context: Context, campaignId: string, joiner: z.infer<typeof joining>) {
-  const { settings } = context;
-  requireUser(context, joiner.userId);
-  const { tenant, answer, replayed } = await runWithTax<WriteResult<ParticipantRow>>(
-    context,
-    'group_commerce.join_campaign',
-    {
-      ...joiner,
-      campaignId,
-      participantId: newId(context.now()),
-      orderId: newId(context.now()),
-      paymentId: newId(context.now()),
-      secureSeconds: settings.JOIN_SECURE_SECONDS,
-      graceSeconds: settings.CAMPAIGN_GRACE_SECONDS,
-      holdWithinSeconds,
-    },
-  );
-  if ('error' in answer) throw toApiError(answer, replayed);
-  return { participant: toParticipant(answer), skus: answer.sku === undefined ? [] : [answer.sku], tenant, replayed };
-}
-
-/**
- * Gives up a place before the campaign has succeeded. The unit is released in the same transaction, the payment by the
- * queue. If the user has left before, returns the same result.
- * @throws ApiError not_found, campaign_not_open, forbidden (a session names another user), validation_failed (no user)
- */
-export async function leaveCampaign(context: Context, campaignId: string, userId: string | undefined) {
-  requireUser(context, userId);
-  const { tenant, answer, replayed } = await context.db.run<WriteResult<ParticipantRow>>(
-    'group_commerce.leave_campaign',
-    context.call,
-    { campaignId, userId },
-  );
-  if ('error' in answer) throw toApiError(answer, replayed);
-  return { participant: toParticipant(answer), skus: answer.sku === undefined ? [] : [answer.sku], tenant, replayed };
 }
 
 /**

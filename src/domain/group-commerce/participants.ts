@@ -2,7 +2,7 @@ import { ApiError } from '../../base/errors.ts';
 import type { Context } from '../../context.ts';
 import { type ParticipantRow, participantPage } from '../../db/group-commerce/queries.ts';
 import { readAsShopper } from '../customers/shoppers.ts';
-import { toParticipant } from './campaigns.ts';
+import { toParticipant } from './places.ts';
 
 /**
  * The places of a campaign, newest first, including released ones. A session lists its customer's places.

@@ -1,0 +1,22 @@
+import { defaultCell, isCellName } from './cells.ts';
+
+/** Crockford's base 32: no letter that is read for a digit. */
+const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
+
+/**
+ * A new code of a team for its share link: 80 random bits as 16 characters. Outside of the default cell the cell's name
+ * stands before them (`eu1-…`), because a link preview has no key that names the cell.
+ */
+export function makeTeamCode(cell: string): string {
+  let bits = 0n;
+  for (const byte of crypto.getRandomValues(new Uint8Array(10))) bits = (bits << 8n) | BigInt(byte);
+  let code = '';
+  for (let place = 0; place < 16; place++, bits >>= 5n) code += alphabet[Number(bits & 31n)];
+  return cell === defaultCell ? code : `${cell}-${code}`;
+}
+
+/** The cell that a code names. A code without a configured cell belongs to the default cell. */
+export function cellOfTeamCode(code: string, cells: Pick<ReadonlyMap<string, unknown>, 'has'>): string {
+  const [name, rest] = code.split('-', 2);
+  return rest !== undefined && name !== undefined && isCellName(name) && cells.has(name) ? name : defaultCell;
+}

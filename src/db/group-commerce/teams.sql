@@ -1,0 +1,374 @@
+-- requires: group-commerce/places.sql
+-- Teams of a campaign: opening, joining, leaving and cancelling one. A team's own row decides about its places and its
+-- success. Lock order: teams by id, campaign customers, participants by id, then the rows that every order locks.
+
+create or replace function group_commerce.team_json(t group_commerce.teams) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', t.id, 'campaignId', t.campaign_id, 'code', t.code, 'leader', t.leader, 'size', t.size,
+    'joined', t.joined, 'secured', t.secured, 'status', t.status, 'listed', t.listed,
+    'mergedInto', t.merged_into, 'endTime', platform.iso(t.end_time), 'createdAt', platform.iso(t.created_at))
+$$;
+
+-- The payload of an event of a team is {team} and more. The key is the team's id.
+create or replace function group_commerce.emit_team(t group_commerce.teams, fact text, more jsonb, queue boolean)
+returns void
+language sql as $$
+  select platform.emit('group-commerce.team.' || fact, t.id,
+    jsonb_build_object('team', group_commerce.team_json(t)) || more, queue)
+$$;
+
+-- A team by its id, or by a code, which leads to the team that its team was merged into. Null if there is none.
+create or replace function group_commerce.find_team(team_id text, team_code text) returns group_commerce.teams
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  team group_commerce.teams;
+begin
+  if team_id is not null then
+    select * into team from group_commerce.teams t where t.id = team_id;
+    return team;
+  end if;
+  select * into team from group_commerce.teams t where t.code = team_code;
+  while team.merged_into is not null loop
+    select * into team from group_commerce.teams t where t.id = team.merged_into;
+  end loop;
+  return team;
+end
+$$;
+
+-- Why this campaign opens no more teams, or its teams take no more places. Null if they do.
+create or replace function group_commerce.teams_fault(c group_commerce.group_commerce_campaigns) returns jsonb
+language sql stable as $$
+  select case
+    when c.mode <> 'teams' then jsonb_build_object('error', 'conflict', 'detail',
+      'This campaign has no teams: join the campaign.')
+    when c.status <> 'active' then jsonb_build_object('error', 'campaign_not_open', 'detail',
+      case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign is over.' end)
+    when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
+      'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
+    when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
+      'detail', format('The campaign ended at %s.', platform.iso(c.end_time))) end
+$$;
+
+-- Why this team takes no more places. Null if it takes another one.
+create or replace function group_commerce.team_fault(t group_commerce.teams) returns jsonb
+language sql stable as $$
+  select case
+    when t.status in ('forming', 'successful') and t.joined >= t.size then jsonb_build_object('error', 'team_full',
+      'detail', format('All %s places of the team are taken. Open a new team, or join another one.', t.size))
+    when t.status = 'merged' then jsonb_build_object('error', 'team_not_open',
+      'detail', format('The team was merged into the team %s.', t.merged_into))
+    when t.status <> 'forming' then jsonb_build_object('error', 'team_not_open', 'detail', case t.status
+      when 'successful' then 'The team has succeeded.' when 'expired' then 'The time of the team is over.'
+      else 'The team was cancelled.' end)
+    when platform.clock() >= t.end_time then jsonb_build_object('error', 'team_not_open',
+      'detail', format('The time of the team ended at %s.', platform.iso(t.end_time))) end
+$$;
+
+-- What open_team and join_team know of a campaign besides its row: {isArchived, hasTax, grace}. `grace`: seconds.
+create or replace function group_commerce.selling_terms(c group_commerce.group_commerce_campaigns, grace_seconds integer)
+returns jsonb
+language sql stable as $$
+  select jsonb_build_object(
+    'isArchived', (select p.status from catalog.products p where p.id = c.product_id) = 'archived',
+    'hasTax', t.tax_provider <> 'table' or exists (select from orders.tax_rates r where r.tenant_id = c.tenant_id),
+    'grace', coalesce(t.grace_seconds, selling_terms.grace_seconds))
+  from platform.tenants t where t.id = c.tenant_id
+$$;
+
+-- Opens a team with the leader's place, or nothing. `input`: {campaignId, teamId, code, listed?, merge?} and the fields
+-- of a place as in join_campaign. The clock ends after the campaign's `teamSeconds`, or with the campaign. Returns
+-- {team, participant}. Raises not_found, forbidden. Returns the errors conflict (the campaign has no teams),
+-- campaign_not_open, insufficient_inventory, limit_per_customer, validation_failed, and unavailable with `taxQuestion`
+-- until `taxQuote` answers it. Emits team.created, payment.created.
+create or replace function group_commerce.open_team(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  answer jsonb := platform.enter(call, 'campaigns:write', 'teams.open', '{session}');
+  found_campaign record;
+  new_team group_commerce.teams;
+begin
+  if answer is not null then
+    return answer;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+  end if;
+  select c as campaign, group_commerce.selling_terms(c, (input->>'graceSeconds')::int) as terms,
+    group_commerce.teams_fault(c) as fault
+  into found_campaign from group_commerce.group_commerce_campaigns c where c.id = input->>'campaignId';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  new_team.id := input->>'teamId';
+  new_team.end_time := least(platform.clock() + make_interval(secs => (found_campaign.campaign).team_seconds),
+    (found_campaign.campaign).end_time);
+  return group_commerce.enter_team(call, 'teams.open', found_campaign.campaign, new_team, found_campaign.terms,
+    found_campaign.fault, input);
+end
+$$;
+
+-- Takes a place in a team, or nothing. `input`: {teamId} or {code}, and as in open_team. A second join of a user returns
+-- the first one. Returns {team, participant}. Raises not_found, forbidden. Returns the errors team_full, team_not_open
+-- and those of open_team. Emits team.joined, payment.created, and with the last place team.successful. One statement a
+-- step: the key, its stored answer, the team with its campaign, an earlier place, the payment, the place, its units, the
+-- answer.
+create or replace function group_commerce.join_team(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  answer jsonb := platform.enter(call, 'campaigns:write', 'teams.join', '{session}');
+  found_team record;
+  place group_commerce.participants;
+begin
+  if answer is not null then
+    return answer;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+  end if;
+  select t as team, c as campaign, group_commerce.selling_terms(c, (input->>'graceSeconds')::int) as terms,
+    coalesce(group_commerce.team_fault(t), group_commerce.teams_fault(c)) as fault
+  into found_team
+  from group_commerce.find_team(input->>'teamId', input->>'code') t
+  join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  select * into place from group_commerce.participants p
+  where p.user_id = input->>'userId' and p.campaign_id = (found_team.campaign).id
+    and coalesce(p.team_id, '') = (found_team.team).id and p.state <> 'released';
+  if found then
+    return platform.leave(call, 'teams.join', group_commerce.place_answer(found_team.team, place, found_team.campaign));
+  end if;
+  return group_commerce.enter_team(call, 'teams.join', found_team.campaign, found_team.team, found_team.terms,
+    found_team.fault, input);
+end
+$$;
+
+-- {team, participant} of an answer.
+create or replace function group_commerce.place_answer(t group_commerce.teams, p group_commerce.participants,
+  c group_commerce.group_commerce_campaigns) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('team', group_commerce.team_json(t),
+    'participant', group_commerce.participant_json(p) || group_commerce.place_terms(c))
+$$;
+
+-- The rest of open_team and join_team: checks the place, takes it and ends the call.
+create or replace function group_commerce.enter_team(call jsonb, operation text,
+  c group_commerce.group_commerce_campaigns, t group_commerce.teams, terms jsonb, fault jsonb, input jsonb)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  answer jsonb;
+begin
+  if fault is null and (terms->>'isArchived')::boolean then
+    fault := jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.');
+  end if;
+  if fault is not null then
+    return platform.leave(call, operation, fault);
+  end if;
+  input := group_commerce.prepare_place(c, (terms->>'hasTax')::boolean, input);
+  if input ? 'error' then
+    return platform.leave(call, operation, input);
+  elsif input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+      'answer', input || '{"error": "unavailable"}');
+  end if;
+  begin
+    answer := group_commerce.claim_team_place(c, t, (terms->>'grace')::int, input);
+  exception when sqlstate 'FC001' then
+    -- The contended rows, the team and the stock, are locked last, so this shows after the other writes. They are undone.
+    answer := sqlerrm;
+  end;
+  return platform.leave(call, operation, answer);
+end
+$$;
+
+-- Opens the team `t` (only its id and its end are set) with its first place, or takes a place in it. The payment is
+-- written first, because it needs no contended row. Then one statement takes the place in the team's row, which decides
+-- success, counts the units of the customer (campaign_customers, up to `maxPerCustomer`), and stores the participant
+-- (participants_one_place_a_user) and the event. Raises FC001 with the error if there is no place, no stock, or the
+-- customer has too many units. Raises a serialization failure if the same user joins at the same time.
+create or replace function group_commerce.claim_team_place(c group_commerce.group_commerce_campaigns,
+  t group_commerce.teams, grace_seconds integer, input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+  opens constant boolean := t.code is null;
+  is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
+  may_merge constant boolean := coalesce((input->>'merge')::boolean, false);
+  joining_user constant varchar := input->>'userId';
+  units constant integer := (input->>'quantity')::integer;
+  place record;
+  fault jsonb;
+begin
+  if not is_free then
+    perform group_commerce.open_payment_of_place(c, input, make_interval(secs => grace_seconds)
+      + case when may_merge and c.on_short = 'merge' then c.end_time else t.end_time end, false);
+  end if;
+  with opened as (
+    insert into group_commerce.teams as x (id, tenant_id, campaign_id, code, leader, size, joined, secured, status, listed,
+      merge_refusals, end_time, created_at, updated_at)
+    select t.id, tenant, c.id, input->>'code', joining_user, c.team_size, 1, is_free::int, 'forming',
+      coalesce((input->>'listed')::boolean, false), (not may_merge)::int, t.end_time, now_at, now_at
+    where opens
+    returning x as team
+  ), filled as (
+    update group_commerce.teams x
+    set joined = x.joined + 1, secured = x.secured + is_free::int,
+        merge_refusals = x.merge_refusals + (not may_merge)::int,
+        status = case when x.size <= case c.success_on when 'joined' then x.joined + 1
+          else x.secured + is_free::int end then 'successful' else x.status end,
+        version = platform.next_version(x.version), updated_at = now_at
+    where x.id = t.id and not opens and x.status = 'forming' and x.joined < x.size and x.end_time > now_at
+    returning x as team
+  ), taken as (
+    select o.team from opened o union all select f.team from filled f
+  ), counted as (
+    insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
+    select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
+    on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
+    where n.units + excluded.units <= c.max_per_customer
+    returning n.units
+  ), joined as (
+    insert into group_commerce.participants as p (id, tenant_id, campaign_id, team_id, user_id, order_id, payment_id,
+      shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts,
+      sku, quantity, merge, invited_by)
+    select input->>'participantId', tenant, c.id, t.id, joining_user, input->>'orderId',
+      case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+      case when is_free then 'secured' else 'joined' end, now_at,
+      case when not is_free then now_at + make_interval(secs => (input->>'secureSeconds')::int) end,
+      case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
+      nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, may_merge, input->>'invitedBy'
+    from taken where c.max_per_customer is null or exists (select from counted)
+    on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
+    returning p as participant
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'group-commerce.team.' || case when opens then 'created' else 'joined' end, t.id,
+      jsonb_build_object('team', group_commerce.team_json(k.team), 'userId', joining_user), platform.trace(), now_at
+    from taken k, joined
+    returning seq
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, t.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
+  )
+  select k.team, j.participant, exists (select from counted) as is_counted into place
+  from (select 1) one left join taken k on true left join joined j on true;
+  if (place.participant).id is null then
+    if place.team is null then
+      select group_commerce.team_fault(x) into fault from group_commerce.teams x where x.id = t.id;
+    elsif c.max_per_customer is not null and not place.is_counted then
+      fault := group_commerce.limit_fault(c, joining_user);
+    end if;
+    if fault is not null then
+      raise exception using errcode = 'FC001', message = fault::text;
+    end if;
+    raise exception using errcode = 'serialization_failure', message = 'the user joins the team at the same time';
+  end if;
+  fault := inventory.hold_units((place.participant).order_id, (place.participant).sku, units, 'infinity');
+  if fault is not null then
+    raise exception using errcode = 'FC001',
+      message = jsonb_build_object('error', 'insufficient_inventory', 'shortages', fault)::text;
+  end if;
+  if (place.team).status = 'successful' then
+    perform group_commerce.emit_team(place.team, 'successful', '{}', true);
+  end if;
+  return group_commerce.place_answer(place.team, place.participant, c)
+    || jsonb_build_object('changedSkus', jsonb_build_array((place.participant).sku));
+end
+$$;
+
+-- Takes released places out of their teams' counts. If the leader is among them, the earliest member leads. A forming
+-- team without members is cancelled. Emits team.left for each place, team.cancelled. The caller has locked the teams and
+-- released the places.
+create or replace function group_commerce.shrink_teams(team_ids text[], order_ids text[], why text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  left_team record;
+  team group_commerce.teams;
+begin
+  for left_team in
+    select p.team_id, count(*) as places, count(p.secured_at) as secured, count(*) filter (where not p.merge) as refusals,
+      array_agg(p.user_id::text order by p.id) as users,
+      (select m.user_id from group_commerce.participants m where m.team_id = p.team_id and m.state <> 'released'
+        order by m.id limit 1) as next_leader
+    from group_commerce.participants p
+    where p.team_id = any(team_ids) and p.order_id = any(order_ids) and p.state = 'released'
+    group by p.team_id order by p.team_id
+  loop
+    update group_commerce.teams x
+    set joined = x.joined - left_team.places, secured = x.secured - left_team.secured,
+        merge_refusals = x.merge_refusals - left_team.refusals,
+        leader = case when x.leader = any(left_team.users) then coalesce(left_team.next_leader, x.leader)
+          else x.leader end,
+        status = case when x.status = 'forming' and x.joined = left_team.places then 'cancelled' else x.status end,
+        settled_at = case when x.status = 'forming' and x.joined = left_team.places then platform.clock()
+          else x.settled_at end,
+        version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.id = left_team.team_id returning * into team;
+    perform group_commerce.emit_team(team, 'left', jsonb_build_object('userId', u, 'reason', why), false)
+    from unnest(left_team.users) u;
+    if team.status = 'cancelled' then
+      perform group_commerce.emit_team(team, 'cancelled', '{}', false);
+    end if;
+  end loop;
+end
+$$;
+
+-- `input`: {teamId, userId?}; a customer's session leaves as its customer. Allowed while the team is forming. The place
+-- of a team that was merged is given up in the team that it moved into. A user who has left already gets the same result.
+-- Returns {team, participant}. Raises not_found. Returns the error team_not_open. Emits team.left, payment.cancelled,
+-- inventory.released, for the last member team.cancelled.
+create or replace function group_commerce.leave_team(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'teams.leave', '{session}');
+  team group_commerce.teams;
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
+  changed text[] := '{}';
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  if platform.shopper() is not null then
+    input := group_commerce.as_customer(input);
+  end if;
+  team := group_commerce.find_team(input->>'teamId', null);
+  if team.merged_into is not null then
+    team := group_commerce.find_team(null, team.code);
+  end if;
+  select * into campaign from group_commerce.group_commerce_campaigns c where c.id = team.campaign_id;
+  select * into participant from group_commerce.participants p
+  where p.user_id = input->>'userId' and p.campaign_id = campaign.id and p.team_id = team.id
+  order by p.state = 'released', p.id desc limit 1;
+  if participant.id is null then
+    perform platform.fail('not_found');
+  end if;
+  if participant.state <> 'released' then
+    perform group_commerce.lock_places(array[participant.order_id::text]);
+    select * into participant from group_commerce.participants p where p.id = participant.id;
+    select * into team from group_commerce.teams t where t.id = participant.team_id;
+  end if;
+  if participant.state <> 'released' then
+    if team.status <> 'forming' then
+      return platform.leave(call, 'teams.leave', jsonb_build_object('error', 'team_not_open',
+        'detail', format('The team is %s.', team.status)));
+    end if;
+    changed := group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
+    select * into team from group_commerce.teams t where t.id = team.id;
+    select * into participant from group_commerce.participants p where p.id = participant.id;
+  end if;
+  return platform.leave(call, 'teams.leave', group_commerce.place_answer(team, participant, campaign)
+    || jsonb_build_object('changedSkus', changed));
+end
+$$;
+
+call platform.set_owner('group_commerce', 'fusion_group_commerce');
+
+grant execute on function group_commerce.team_json to fusion_reader;
+grant execute on function group_commerce.open_team, group_commerce.join_team, group_commerce.leave_team to fusion_worker;

@@ -1,0 +1,44 @@
+import { Hono } from 'hono';
+import * as z from 'zod';
+import { id } from '../base/fields.ts';
+import { openingTeam } from '../domain/group-commerce/places.ts';
+import { openTeam, teamPlace } from '../domain/group-commerce/teams.ts';
+import type { AppEnv } from '../http/app-env.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
+import { operation } from '../http/operation.ts';
+import { showResult } from '../http/result.ts';
+import { sampleTeamPlace } from './team-examples.ts';
+
+const params = z.object({ id });
+const tag = 'Group commerce';
+
+/** The teams of a campaign: `/v1/campaigns/{id}/teams`. */
+export const campaignTeams = new Hono<AppEnv>();
+
+campaignTeams.post(
+  '/:id/teams',
+  operation({
+    id: 'openTeam',
+    tag,
+    summary: 'Open a team in a campaign, with the place of its leader',
+    description:
+      'Opens the team and takes the leader’s place and units of stock, or nothing. Others join with `team.code`, which ' +
+      'belongs into the share link, or by `team.id`. The time of the team ends after the campaign’s `teamSeconds`, at its ' +
+      '`endTime` at the latest. The leader pays as after `POST /v1/campaigns/{id}/join`.',
+    scope: 'campaigns:write',
+    shoppers: ['session'],
+    idempotency: 'required',
+    params,
+    body: openingTeam,
+    example: { userId: 'user-1', merge: true, listed: true },
+    responses: { 201: { description: 'The team and the place', schema: teamPlace, example: sampleTeamPlace } },
+    errors: ['not_found', 'conflict', 'campaign_not_open', 'insufficient_inventory', 'limit_per_customer'],
+  }),
+  async (c) => {
+    const { id: campaignId } = c.req.valid('param');
+    const opened = await openTeam(c.var.context, campaignId, c.req.valid('json'));
+    c.header('Location', `/v1/teams/${opened.place.team.id}`);
+    await invalidateProducts(c.var.context, opened.tenant, opened.skus);
+    return showResult(c, opened.place, { status: 201, replayed: opened.replayed });
+  },
+);

@@ -1,0 +1,29 @@
+import { sampleCampaign, sampleParticipant } from './campaign-examples.ts';
+
+export const sampleTeamCampaign = {
+  ...sampleCampaign,
+  id: '019ab3f3-3d4e-7f50-8b62-7c8d9e0f1a2c',
+  mode: 'teams',
+  ...{ minParticipants: 3, maxParticipants: 3, teamSize: 3, teamSeconds: 86_400, onShort: 'merge' },
+  ...{ formingTeams: 12, successfulTeams: 4 },
+};
+
+export const sampleTeam = {
+  id: '019ab3f5-1a2b-7c3d-8e4f-5a6b7c8d9e0f',
+  campaignId: sampleTeamCampaign.id,
+  code: 'k3v9x0m2p7q4r8t1',
+  leader: 'user-1',
+  size: 3,
+  joined: 1,
+  secured: 0,
+  status: 'forming',
+  listed: true,
+  mergedInto: null,
+  endTime: '2036-02-01T12:00:00.000Z',
+  createdAt: '2026-01-31T12:00:00.000Z',
+};
+
+export const sampleTeamPlace = {
+  team: sampleTeam,
+  participant: { ...sampleParticipant, campaignId: sampleTeamCampaign.id, teamId: sampleTeam.id, merge: true },
+};
