@@ -12,6 +12,13 @@ import {
   releaseCampaigns,
   settleCampaigns,
 } from './domain/group-commerce/settlement.ts';
+import {
+  cancelTeams,
+  endCampaignsOfTeams,
+  endTeams,
+  releaseTeams,
+  settleTeams,
+} from './domain/group-commerce/team-settlement.ts';
 import { decideOverdueHolds } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders/orders.ts';
@@ -82,12 +89,19 @@ const campaignsJob: Job = {
   name: 'campaigns',
   async run(context, _env, _cause, budget) {
     const expired = await expireCampaigns(context, budget);
+    const endedTeams = (await endTeams(context, budget.part(40))) + (await cancelTeams(context, {}, budget.part(20)));
+    const endedCampaigns = await endCampaignsOfTeams(context, budget);
     const { freed, changed } = await freeUnsecured(context, budget);
     const lost = await freeLostPlaces(context, budget);
     const ended = await releaseCampaigns(context, {}, budget);
-    await invalidateAll(context, [...changed, ...lost.changed, ...ended.changed]);
+    const releasedTeams = await releaseTeams(context, {}, budget);
+    await invalidateAll(context, [...changed, ...lost.changed, ...ended.changed, ...releasedTeams.changed]);
     const ordered = await settleCampaigns(context, {}, budget);
-    return { expired, freed: freed + lost.freed, released: ended.released, ordered };
+    const settledTeams = await settleTeams(context, {}, budget);
+    return {
+      ...{ expired: expired + endedCampaigns, freed: freed + lost.freed, released: ended.released, ordered },
+      ...{ endedTeams, settledTeams, releasedTeams: releasedTeams.released },
+    };
   },
 };
 

@@ -31,7 +31,11 @@ describe('a team', () => {
     expect(joined).toMatchObject({ status: 201, body: { team: { id, joined: 2, status: 'successful' } } });
     const late = await store.send('POST', `/v1/teams/${id}/join`, { userId: 'u3' });
     expect(late).toMatchObject({ status: 409, body: { code: 'team_full' } });
-    expect(await fixture.read(campaign.id)).toMatchObject({ actualParticipants: 2, successfulTeams: 1, status: 'active' });
+    expect(await fixture.read(campaign.id)).toMatchObject({
+      actualParticipants: 2,
+      successfulTeams: 1,
+      status: 'active',
+    });
   });
 
   test('passes its lead to the earliest member when the leader leaves, and its time does not change', async () => {

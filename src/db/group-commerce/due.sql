@@ -2,7 +2,7 @@
 -- The cron's jobs for campaigns and places whose time is over or whose message was lost. Each call processes a batch of
 -- all tenants. A row that cannot be processed is set aside, and the rest continues.
 
--- Ends campaigns that did not succeed in time. `input`: {limit}. Returns {expired}; repeat until it is 0. Emits
+-- Ends pools that did not succeed in time (see end_campaigns_of_teams for the others). `input`: {limit}. Returns {expired}; repeat until it is 0. Emits
 -- campaign.expired.
 create or replace function group_commerce.expire_campaigns(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -17,7 +17,7 @@ begin
   for due in
     select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
       select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
-      where x.status = 'active' and x.end_time <= platform.clock() and x.id <> all(excluded_ids)
+      where x.status = 'active' and x.end_time <= platform.clock() and x.mode = 'pool' and x.id <> all(excluded_ids)
       order by x.end_time limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
@@ -42,7 +42,7 @@ begin
   foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.id = campaign_id and x.status = (select 'active')
+    where x.id = campaign_id and x.status = (select 'active') and x.mode = 'pool'
       and x.end_time <= platform.clock()
     returning * into campaign;
     if found then

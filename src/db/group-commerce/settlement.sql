@@ -147,7 +147,7 @@ begin
 end
 $$;
 
--- Finds a campaign of these statuses that is not settled, and sets its tenant for the rest of the transaction. It picks
+-- Finds a pool of these statuses that is not settled (places of teams are settled by team), and sets its tenant for the rest of the transaction. It picks
 -- a random tenant, so that no tenant waits until another tenant's campaigns are all settled.
 create or replace function group_commerce.find_unsettled_campaign(call jsonb, input jsonb, statuses text[])
 returns group_commerce.group_commerce_campaigns
@@ -157,7 +157,7 @@ declare
 begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
   select * into campaign from group_commerce.group_commerce_campaigns x
-    where x.settled_at is null and x.status <> 'active' and x.status = any(statuses)
+    where x.settled_at is null and x.status <> 'active' and x.status = any(statuses) and x.mode = 'pool'
       and (input->>'campaignId' is null or x.id = input->>'campaignId')
       and x.id <> all(platform.keys_set_aside('campaigns'))
     order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;

@@ -259,14 +259,17 @@ begin
   from (select 1) one left join taken k on true left join joined j on true;
   if (place.participant).id is null then
     if place.team is null then
-      select group_commerce.team_fault(x) into fault from group_commerce.teams x where x.id = t.id;
+      select group_commerce.team_fault(x) into fault from group_commerce.teams x
+      where x.id = t.id and (x.status <> 'merged' or t.status = 'merged');
     elsif c.max_per_customer is not null and not place.is_counted then
       fault := group_commerce.limit_fault(c, joining_user);
     end if;
     if fault is not null then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
-    raise exception using errcode = 'serialization_failure', message = 'the user joins the team at the same time';
+    -- The call is repeated, and finds the place, or the team that this one was merged into.
+    raise exception using errcode = 'serialization_failure',
+      message = 'the user joins the team at the same time, or the team was merged meanwhile';
   end if;
   fault := inventory.hold_units((place.participant).order_id, (place.participant).sku, units, 'infinity');
   if fault is not null then
@@ -338,14 +341,15 @@ begin
   if platform.shopper() is not null then
     input := group_commerce.as_customer(input);
   end if;
-  team := group_commerce.find_team(input->>'teamId', null);
-  if team.merged_into is not null then
-    team := group_commerce.find_team(null, team.code);
-  end if;
-  select * into campaign from group_commerce.group_commerce_campaigns c where c.id = team.campaign_id;
-  select * into participant from group_commerce.participants p
-  where p.user_id = input->>'userId' and p.campaign_id = campaign.id and p.team_id = team.id
-  order by p.state = 'released', p.id desc limit 1;
+  select c.* into campaign from group_commerce.find_team(input->>'teamId', null) t
+  join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id;
+  -- One statement, so that the team and the place are read before a merge or after it.
+  select p.* into participant
+  from group_commerce.find_team(input->>'teamId', null) t, group_commerce.find_team(null, t.code) present,
+    group_commerce.participants p
+  where p.user_id = input->>'userId' and p.campaign_id = campaign.id and p.team_id in (t.id, present.id)
+  order by p.state = 'released', p.team_id = present.id desc, p.id desc limit 1;
+  select * into team from group_commerce.teams t where t.id = participant.team_id;
   if participant.id is null then
     perform platform.fail('not_found');
   end if;

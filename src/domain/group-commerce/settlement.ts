@@ -9,12 +9,12 @@ type Batch = { done: number; more: boolean; tenant?: string; sku?: string };
 /** One campaign. Empty (from the cron): any campaign that has work left. */
 type CampaignFilter = { tenant?: string; campaignId?: string };
 
-const releaseBatch = 200;
-const settleBatch = 100;
+export const releaseBatch = 200;
+export const settleBatch = 100;
 /** Consecutive batches without progress before it stops: the remaining places are locked or set aside. */
-const maxIdleBatches = 10;
+export const maxIdleBatches = 10;
 /** A consumer works on one campaign until it is finished. */
-const noLimit: Pick<Budget, 'spend'> = { spend: () => true };
+export const noLimit: Pick<Budget, 'spend'> = { spend: () => true };
 /** After this time the queue has delivered or lost the message. */
 const lostAfterSeconds = 300;
 

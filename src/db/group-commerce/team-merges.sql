@@ -1,0 +1,133 @@
+-- requires: group-commerce/teams.sql
+-- Which teams whose clock is over move into which other teams, and the move. For group_commerce.end_teams_step, which has
+-- locked all these teams by id.
+
+-- The forming teams that have room for one of these teams, up to 100 for each campaign, oldest first. All their members
+-- joined with `merge: true`. Empty unless the campaign merges teams and is active. Read without locks.
+create or replace function group_commerce.find_merge_targets(ids text[], excluded jsonb) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select array(
+    select f.id from (
+      select x.campaign_id, min(x.joined) as fewest
+      from group_commerce.teams x join group_commerce.group_commerce_campaigns c on c.id = x.campaign_id
+      where x.id = any(ids) and x.status = (select 'forming') and x.merge_refusals = 0 and x.joined < x.size
+        and c.on_short = 'merge' and c.status = 'active'
+      group by x.campaign_id
+    ) m cross join lateral (
+      select t.id from group_commerce.teams t
+      where t.campaign_id = m.campaign_id and t.status = 'forming' and t.merge_refusals = 0
+        and t.size - t.joined >= m.fewest and not excluded ? t.id
+      order by t.id limit 100
+    ) f)
+$$;
+
+-- Decides which of the teams `ids`, whose clock is over, move whole into which team of `target_ids`. A team moves if all
+-- its members joined with `merge: true`, into a team of its campaign that has room for all of them and shares no member
+-- with it. The youngest moves first, into the oldest team whose clock still runs. A team whose clock is over takes
+-- others only if they fill it and it succeeds thereby, because it would expire otherwise; it is chosen after all teams
+-- whose clock runs. The caller has locked the teams. Returns the teams that move and, at the same place, where to.
+create or replace function group_commerce.plan_merges(ids text[], target_ids text[], out moved text[], out targets text[])
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  now_at constant timestamptz := platform.clock();
+  team_ids text[]; -- the possible targets, oldest first
+  campaigns text[];
+  rooms integer[];
+  are_running boolean[];
+  members jsonb; -- {team: [user]}
+  mover record;
+  users text[];
+  chosen integer;
+begin
+  moved := '{}';
+  targets := '{}';
+  select array_agg(t.id::text order by t.id), array_agg(t.campaign_id::text order by t.id),
+    array_agg(t.size - t.joined order by t.id), array_agg(t.end_time > now_at order by t.id)
+  into team_ids, campaigns, rooms, are_running
+  from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
+  where t.id = any(target_ids) and t.status = (select 'forming') and t.merge_refusals = 0
+    -- A team whose clock is over has no time left in which a place could be secured.
+    and (t.end_time > now_at or c.success_on = 'joined' or t.secured = t.joined);
+  if team_ids is null then
+    return;
+  end if;
+  select jsonb_object_agg(m.team_id, m.users) into members
+  from (
+    select p.team_id, jsonb_agg(p.user_id) as users from group_commerce.participants p
+    where p.team_id = any(ids || team_ids) and p.state <> 'released' group by p.team_id
+  ) m;
+  for mover in
+    select t.id, t.campaign_id, t.joined, runs.is_running
+    from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
+    cross join (values (true), (false)) runs(is_running)
+    where t.id = any(ids) and t.status = (select 'forming') and t.end_time <= now_at and t.merge_refusals = 0
+      and t.joined < t.size and c.on_short = 'merge' and c.status = 'active'
+      and (runs.is_running or c.success_on = 'joined' or t.secured = t.joined)
+    order by runs.is_running desc, t.id desc
+  loop
+    continue when mover.id = any(moved) or mover.id = any(targets);
+    users := array(select jsonb_array_elements_text(members->mover.id));
+    select o.n into chosen
+    from unnest(team_ids, campaigns, rooms, are_running) with ordinality o(id, campaign, room, is_running, n)
+    where o.campaign = mover.campaign_id and o.is_running = mover.is_running and o.room >= mover.joined
+      and o.id <> mover.id and o.id <> all(moved) and not coalesce(members->o.id ?| users, false)
+    order by (not o.is_running and o.room = mover.joined) desc, o.n limit 1;
+    if found then
+      moved := moved || mover.id::text;
+      targets := targets || team_ids[chosen];
+      rooms[chosen] := rooms[chosen] - mover.joined;
+      members := jsonb_set(members, array[team_ids[chosen]], (members->team_ids[chosen]) || (members->mover.id));
+    end if;
+  end loop;
+  select coalesce(array_agg(m.id order by m.n), '{}'), coalesce(array_agg(m.target order by m.n), '{}')
+  into moved, targets
+  from unnest(moved, targets) with ordinality m(id, target, n)
+  join unnest(team_ids, rooms, are_running) o(id, room, is_running) on o.id = m.target
+  where o.is_running or o.room = 0;
+end
+$$;
+
+-- Moves the places of teams into other teams, as plan_merges decided. The target's leader, code and clock stay. A target
+-- that is filled, or whose places are then all secured with `successOn: secured`, succeeds in the same statement
+-- (teams_not_overfull and participants_one_place_a_user guard it). The caller has locked all the teams; this locks the
+-- places by id. Returns how many teams moved. Emits team.merged, team.successful.
+create or replace function group_commerce.merge_teams(moved text[], targets text[]) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  now_at constant timestamptz := platform.clock();
+  team record;
+begin
+  perform 1 from group_commerce.participants p
+  where p.team_id = any(moved) and p.state <> (select 'released') order by p.id for update;
+  update group_commerce.participants p set team_id = targets[array_position(moved, p.team_id::text)], updated_at = now_at
+  where p.team_id = any(moved) and p.state <> (select 'released');
+  update group_commerce.teams x
+  set joined = x.joined + m.joined, secured = x.secured + m.secured,
+      status = case when x.size = case c.success_on when 'joined' then x.joined + m.joined
+        else x.secured + m.secured end then 'successful' else x.status end,
+      version = platform.next_version(x.version), updated_at = now_at
+  from (
+    select o.target, sum(t.joined)::int as joined, sum(t.secured)::int as secured
+    from unnest(moved, targets) o(id, target) join group_commerce.teams t on t.id = o.id group by o.target
+  ) m, group_commerce.group_commerce_campaigns c
+  where x.id = m.target and x.id = any(targets) and c.id = x.campaign_id;
+  update group_commerce.teams x
+  set status = 'merged', merged_into = targets[array_position(moved, x.id::text)],
+      version = platform.next_version(x.version), updated_at = now_at
+  where x.id = any(moved);
+  for team in
+    select t as gone, target as joined_by
+    from unnest(moved, targets) o(id, target_id)
+    join group_commerce.teams t on t.id = o.id join group_commerce.teams target on target.id = o.target_id
+    order by t.id
+  loop
+    perform group_commerce.emit_team(team.gone, 'merged',
+      jsonb_build_object('into', group_commerce.team_json(team.joined_by)), false);
+  end loop;
+  perform group_commerce.emit_team(x, 'successful', '{}', true)
+  from group_commerce.teams x where x.id = any(targets) and x.status = (select 'successful');
+  return cardinality(moved);
+end
+$$;
+
+call platform.set_owner('group_commerce', 'fusion_group_commerce');
