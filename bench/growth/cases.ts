@@ -194,7 +194,7 @@ export function casesOf(facts: Facts, keys: Keys): Case[] {
       'participants of a campaign',
       'campaigns:write',
       () => `/v1/campaigns/${campaign}/participants`,
-      () => participantPage(db, campaign, undefined, page + 1),
+      () => participantPage(db, { campaignId: campaign }, undefined, page + 1),
     ),
     {
       name: `join a campaign`,

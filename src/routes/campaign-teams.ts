@@ -1,12 +1,14 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { id } from '../base/fields.ts';
+import { id, page } from '../base/fields.ts';
 import { openingTeam } from '../domain/group-commerce/places.ts';
-import { openTeam, teamPlace } from '../domain/group-commerce/teams.ts';
+import { listTeams, openTeam, readableTeam, teamPlace, teamStatus } from '../domain/group-commerce/teams.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { operation } from '../http/operation.ts';
+import { byId, positionOf, showPage } from '../http/paging.ts';
 import { showResult } from '../http/result.ts';
+import { listOf } from './examples.ts';
 import { sampleTeamPlace } from './team-examples.ts';
 
 const params = z.object({ id });
@@ -40,5 +42,28 @@ campaignTeams.post(
     c.header('Location', `/v1/teams/${opened.place.team.id}`);
     await invalidateProducts(c.var.context, opened.tenant, opened.skus);
     return showResult(c, opened.place, { status: 201, replayed: opened.replayed });
+  },
+);
+
+campaignTeams.get(
+  '/:id/teams',
+  operation({
+    id: 'listTeams',
+    tag,
+    summary: "List a campaign's teams, newest first",
+    description:
+      'With a publishable key or a customer session: the teams that were opened with `listed: true`, without `leader` and ' +
+      '`code`. Join one by its id. With a secret key that has the scope `campaigns:write`: all teams.',
+    scope: 'campaigns:read',
+    params,
+    query: z.object({ ...page, status: teamStatus.optional() }),
+    responses: { 200: { description: 'One page', schema: listOf(readableTeam) } },
+    errors: ['not_found', 'invalid_cursor'],
+  }),
+  async (c) => {
+    const { limit, cursor, status } = c.req.valid('query');
+    const filter = { campaignId: c.req.valid('param').id, status };
+    const rows = await listTeams(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
+    return showPage(c, { rows, limit, position: (row) => row.id });
   },
 );

@@ -187,14 +187,15 @@ campaigns.get(
     scope: 'campaigns:write',
     shoppers: ['session'],
     params,
-    query: z.object(page),
+    query: z.object({ ...page, teamId: id.optional().meta({ description: 'Only the places of this team' }) }),
     responses: { 200: { description: 'One page', schema: listOf(participant) } },
     errors: ['not_found', 'invalid_cursor'],
   }),
   async (c) => {
-    const { limit, cursor } = c.req.valid('query');
+    const { limit, cursor, teamId } = c.req.valid('query');
     const { id: campaignId } = c.req.valid('param');
-    const rows = await listParticipants(c.var.context, campaignId, positionOf(c, cursor, byId), limit + 1);
+    const filter = { campaignId, teamId };
+    const rows = await listParticipants(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
     return showPage(c, { rows, limit, position: (row) => row.id });
   },
 );

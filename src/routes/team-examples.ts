@@ -23,6 +23,8 @@ export const sampleTeam = {
   createdAt: '2026-01-31T12:00:00.000Z',
 };
 
+export const sampleReadableTeam = { ...sampleTeam, secondsLeft: 3_600 };
+
 export const sampleTeamPlace = {
   team: sampleTeam,
   participant: { ...sampleParticipant, campaignId: sampleTeamCampaign.id, teamId: sampleTeam.id, merge: true },

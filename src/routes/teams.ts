@@ -2,12 +2,21 @@ import { Hono } from 'hono';
 import * as z from 'zod';
 import { id } from '../base/fields.ts';
 import { joiningTeam, leaving } from '../domain/group-commerce/places.ts';
-import { joinTeam, leaveTeam, teamPlace } from '../domain/group-commerce/teams.ts';
+import {
+  cancelTeam,
+  joinTeam,
+  leaveTeam,
+  readableTeam,
+  readTeam,
+  team,
+  teamPlace,
+} from '../domain/group-commerce/teams.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
+import { showResource } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { showResult } from '../http/result.ts';
-import { sampleTeam, sampleTeamPlace } from './team-examples.ts';
+import { sampleReadableTeam, sampleTeam, sampleTeamPlace } from './team-examples.ts';
 
 const params = z.object({ id });
 const codeParams = z.object({
@@ -29,6 +38,40 @@ const joinErrors = [
 
 /** Teams of campaigns: `/v1/teams`. */
 export const teams = new Hono<AppEnv>();
+
+teams.get(
+  '/by-code/:code',
+  operation({
+    id: 'getTeamByCode',
+    tag,
+    summary: 'Read the team of a share link',
+    description:
+      'As `GET /v1/teams/{id}`, but `code` is never null. If the team was merged into another one, its code leads to that ' +
+      'team.',
+    scope: 'campaigns:read',
+    params: codeParams,
+    responses: { 200: { description: 'The team', schema: readableTeam, example: sampleReadableTeam } },
+    errors: ['not_found'],
+  }),
+  async (c) => showResource(c, await readTeam(c.var.context, c.req.valid('param'))),
+);
+
+teams.get(
+  '/:id',
+  operation({
+    id: 'getTeam',
+    tag,
+    summary: 'Read a team: its size, its places and the time left',
+    description:
+      'With a publishable key or a customer session, `leader` is null, and so is `code` unless the customer has a place in ' +
+      'the team. With a secret key that has the scope `campaigns:write`: everything.',
+    scope: 'campaigns:read',
+    params,
+    responses: { 200: { description: 'The team', schema: readableTeam, example: sampleReadableTeam } },
+    errors: ['not_found'],
+  }),
+  async (c) => showResource(c, await readTeam(c.var.context, { teamId: c.req.valid('param').id })),
+);
 
 teams.post(
   '/by-code/:code/join',
@@ -103,5 +146,26 @@ teams.post(
     const left = await leaveTeam(c.var.context, teamId, c.req.valid('json').userId);
     await invalidateProducts(c.var.context, left.tenant, left.skus);
     return showResult(c, left.place, { replayed: left.replayed });
+  },
+);
+
+teams.post(
+  '/:id/cancel',
+  operation({
+    id: 'cancelTeam',
+    tag,
+    summary: 'Cancel a team that is forming',
+    description:
+      'The team ends as `cancelled`. Its authorizations and held units are released a moment later. Cancelling again ' +
+      'returns the same response.',
+    scope: 'campaigns:write',
+    idempotency: 'optional',
+    params,
+    responses: { 200: { description: 'The team', schema: team } },
+    errors: ['not_found', 'conflict'],
+  }),
+  async (c) => {
+    const { team: cancelled, replayed } = await cancelTeam(c.var.context, c.req.valid('param').id);
+    return showResource(c, cancelled, { replayed });
   },
 );

@@ -89,6 +89,10 @@ create or replace trigger audit_campaigns after insert on group_commerce.group_c
   for each row execute function audit.record('campaign', 'id');
 create or replace trigger audit_cancellations after update of status on group_commerce.group_commerce_campaigns
   for each row when (old.status <> 'failed' and new.status = 'failed') execute function audit.record('campaign', 'id');
+-- Only a team that an API key cancels: a team without members ends by itself, with nothing left to release.
+create or replace trigger audit_team_cancellations after update of status on group_commerce.teams
+  for each row when (old.status <> 'cancelled' and new.status = 'cancelled' and new.settled_at is null
+    and coalesce(current_setting('app.key_hash', true), '') <> '') execute function audit.record('team', 'id');
 
 create or replace trigger audit_refunds after insert on payments.refunds
   for each row execute function audit.record('refund', 'payment_id');

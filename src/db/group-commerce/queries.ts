@@ -146,12 +146,12 @@ export type CampaignRow = {
 /** A tier has `participants` or `units`. */
 export type TierRow = { participants?: number; units?: number; price: number };
 
-/** A team as `group_commerce.team_json` returns it. */
+/** A team as `group_commerce.team_json` returns it. `code` and `leader` are null for who may not see them. */
 export type TeamRow = {
   id: string;
   campaignId: string;
-  code: string;
-  leader: string;
+  code: string | null;
+  leader: string | null;
   size: number;
   joined: number;
   secured: number;
@@ -226,8 +226,16 @@ export const campaignPage = (db: Reader, status: string | undefined, before: str
     .orderBy(asc(campaigns.tenantId), desc(campaigns.id))
     .limit(limit);
 
+/** Which places of a campaign a list shows: all of them, or those of a team. */
+export type PlaceFilter = { campaignId: string; teamId?: string | undefined };
+
 /** A page of a campaign's places, newest first. If the page is empty, one row with `participant` null. */
-export function participantPage(db: Reader, campaignId: string, before: string | undefined, limit: number) {
+export function participantPage(
+  db: Reader,
+  { campaignId, teamId }: PlaceFilter,
+  before: string | undefined,
+  limit: number,
+) {
   // Sorted and limited inside the join. Outside of it, the planner would read and sort all places of the campaign.
   const places = db
     .select({
@@ -235,7 +243,13 @@ export function participantPage(db: Reader, campaignId: string, before: string |
       id: participants.id,
     })
     .from(participants)
-    .where(and(eq(participants.campaignId, campaignId), before === undefined ? undefined : lt(participants.id, before)))
+    .where(
+      and(
+        eq(participants.campaignId, campaignId),
+        teamId === undefined ? undefined : eq(participants.teamId, teamId),
+        before === undefined ? undefined : lt(participants.id, before),
+      ),
+    )
     .orderBy(asc(participants.tenantId), desc(participants.id))
     .limit(limit)
     .as('places');

@@ -10,7 +10,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- A page of the places that a session's customer has and had in a campaign, newest first. `input`: {campaignId,
--- before?, limit}. Raises not_found (no such campaign). The answer is an array of places.
+-- teamId?, before?, limit}. Raises not_found (no such campaign). The answer is an array of places.
 create or replace function group_commerce.show_places(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -30,13 +30,14 @@ begin
   where p.id = any(array(
     select e.id
     from ( -- one look-up for each of the two indexes on the user
-      select x.id from group_commerce.participants x
+      select x.id, x.team_id from group_commerce.participants x
       where x.user_id = customer and x.campaign_id = campaign.id and x.state <> 'released'
       union all
-      select x.id from group_commerce.participants x
+      select x.id, x.team_id from group_commerce.participants x
       where x.user_id = customer and x.campaign_id = campaign.id and x.state = 'released'
     ) e
-    where input->>'before' is null or e.id < input->>'before'
+    where (input->>'teamId' is null or e.team_id = input->>'teamId')
+      and (input->>'before' is null or e.id < input->>'before')
     order by e.id desc limit (input->>'limit')::int));
   return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
 end

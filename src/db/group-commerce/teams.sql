@@ -56,12 +56,12 @@ language sql stable as $$
     when t.status in ('forming', 'successful') and t.joined >= t.size then jsonb_build_object('error', 'team_full',
       'detail', format('All %s places of the team are taken. Open a new team, or join another one.', t.size))
     when t.status = 'merged' then jsonb_build_object('error', 'team_not_open',
-      'detail', format('The team was merged into the team %s.', t.merged_into))
+      'detail', format('The team was merged into the team %s. Join that one.', t.merged_into))
     when t.status <> 'forming' then jsonb_build_object('error', 'team_not_open', 'detail', case t.status
       when 'successful' then 'The team has succeeded.' when 'expired' then 'The time of the team is over.'
-      else 'The team was cancelled.' end)
-    when platform.clock() >= t.end_time then jsonb_build_object('error', 'team_not_open',
-      'detail', format('The time of the team ended at %s.', platform.iso(t.end_time))) end
+      else 'The team was cancelled.' end || ' Open a new team, or join another one.')
+    when platform.clock() >= t.end_time then jsonb_build_object('error', 'team_not_open', 'detail', format(
+      'The time of the team ended at %s. Open a new team, or join another one.', platform.iso(t.end_time))) end
 $$;
 
 -- What open_team and join_team know of a campaign besides its row: {isArchived, hasTax, grace}. `grace`: seconds.
@@ -146,11 +146,12 @@ begin
 end
 $$;
 
--- {team, participant} of an answer.
+-- {team, participant} of an answer. A session sees no other customer's id, so `leader` is null unless it leads.
 create or replace function group_commerce.place_answer(t group_commerce.teams, p group_commerce.participants,
   c group_commerce.group_commerce_campaigns) returns jsonb
 language sql stable as $$
-  select jsonb_build_object('team', group_commerce.team_json(t),
+  select jsonb_build_object('team', group_commerce.team_json(t)
+      || case when t.leader <> platform.shopper()->>'customer' then '{"leader": null}'::jsonb else '{}' end,
     'participant', group_commerce.participant_json(p) || group_commerce.place_terms(c))
 $$;
 
@@ -264,7 +265,11 @@ begin
     elsif c.max_per_customer is not null and not place.is_counted then
       fault := group_commerce.limit_fault(c, joining_user);
     end if;
-    if fault is not null then
+    -- A user who joins twice at the same time can fill the team, or reach the limit, with the first join. The second one
+    -- is repeated, and then finds the first place.
+    if fault is not null and (opens or not exists (select from group_commerce.participants p
+      where p.user_id = joining_user and p.campaign_id = c.id and coalesce(p.team_id, '') = t.id
+        and p.state <> 'released')) then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
     -- The call is repeated, and finds the place, or the team that this one was merged into.
@@ -360,8 +365,9 @@ begin
   end if;
   if participant.state <> 'released' then
     if team.status <> 'forming' then
-      return platform.leave(call, 'teams.leave', jsonb_build_object('error', 'team_not_open',
-        'detail', format('The team is %s.', team.status)));
+      return platform.leave(call, 'teams.leave', jsonb_build_object('error', 'team_not_open', 'detail',
+        case team.status when 'successful' then 'The team has succeeded. Cancel the order of the place instead.'
+          else format('The team is %s: its places are released without leaving it.', team.status) end));
     end if;
     changed := group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
     select * into team from group_commerce.teams t where t.id = team.id;
@@ -374,5 +380,4 @@ $$;
 
 call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.team_json to fusion_reader;
 grant execute on function group_commerce.open_team, group_commerce.join_team, group_commerce.leave_team to fusion_worker;

@@ -1,28 +1,29 @@
 import { ApiError } from '../../base/errors.ts';
 import type { Context } from '../../context.ts';
-import { type ParticipantRow, participantPage } from '../../db/group-commerce/queries.ts';
+import { type ParticipantRow, type PlaceFilter, participantPage } from '../../db/group-commerce/queries.ts';
 import { readAsShopper } from '../customers/shoppers.ts';
 import { toParticipant } from './places.ts';
 
 /**
- * The places of a campaign, newest first, including released ones. A session lists its customer's places.
+ * The places of a campaign or of one of its teams, newest first, including released ones. A session lists its customer's places.
  * @throws ApiError not_found
  */
 export async function listParticipants(
   context: Context,
-  campaignId: string,
+  filter: PlaceFilter,
   before: string | undefined,
   limit: number,
 ) {
   if (context.call.shopper) {
     const own = await readAsShopper<ParticipantRow[]>(context, 'group_commerce.show_places', {
-      ...{ campaignId, before, limit },
+      ...filter,
+      ...{ before, limit },
     });
     return own.map(toParticipant);
   }
   // Publishable keys may read campaigns but must not see who has joined: hence the write scope.
   const { rows } = await context.db.read(context.call, 'campaigns:write', (db) =>
-    participantPage(db, campaignId, before, limit),
+    participantPage(db, filter, before, limit),
   );
   if (rows.length === 0) throw new ApiError('not_found');
   return rows.flatMap((row) => (row.participant ? [toParticipant(row.participant)] : []));

@@ -5,7 +5,8 @@ import { makeTeamCode } from '../../base/team-codes.ts';
 import type { Context } from '../../context.ts';
 import type { WriteResult } from '../../db/client.ts';
 import type { ParticipantRow, TeamRow } from '../../db/group-commerce/queries.ts';
-import { type ErrorResult, toApiError } from '../refusals.ts';
+import { readAsShopper } from '../customers/shoppers.ts';
+import { type ErrorResult, runWrite, toApiError } from '../refusals.ts';
 import { runWithTax } from '../tax/provider.ts';
 import { type joiningTeam, type openingTeam, participant, placeTerms, requireUser, toParticipant } from './places.ts';
 
@@ -15,8 +16,13 @@ export const team = z
   .object({
     id,
     campaignId: id,
-    code: z.string().nullable().meta({ description: 'For the share link. Whoever has it can join the team' }),
-    leader: z.string().nullable().meta({ description: 'The user of the earliest place' }),
+    code: z.string().nullable().meta({
+      description:
+        'For the share link. Whoever has it can join the team. null for callers that have not joined: see `getTeam`',
+    }),
+    leader: z.string().nullable().meta({
+      description: 'The user of the earliest place. null for callers from a browser, except for the leader',
+    }),
     size: z.number().int().meta({ description: 'The places of the team' }),
     joined: z.number().int().meta({ description: 'Places taken' }),
     secured: z.number().int().meta({ description: 'Taken places whose payment is authorized or whose card is saved' }),
@@ -29,6 +35,13 @@ export const team = z
   .meta({ id: 'Team' });
 
 export type Team = z.infer<typeof team>;
+
+/** A team when it is read. */
+export const readableTeam = team
+  .safeExtend({
+    secondsLeft: z.number().int().meta({ description: 'Until `endTime`. 0: the team takes no more places' }),
+  })
+  .meta({ id: 'TeamWithTimeLeft' });
 
 export const teamPlace = z.object({ team, participant }).meta({ id: 'TeamPlace' });
 
@@ -95,4 +108,40 @@ export async function joinTeam(context: Context, reference: TeamReference, joine
 export async function leaveTeam(context: Context, teamId: string, userId: string | undefined) {
   requireUser(context, userId);
   return toTeamPlace(await context.db.run('group_commerce.leave_team', context.call, { teamId, userId }));
+}
+
+function withTimeLeft(row: TeamRow, now: Date): z.infer<typeof readableTeam> {
+  const isForming = row.status === 'forming';
+  const secondsLeft = isForming ? Math.max(0, Math.ceil((Date.parse(row.endTime) - now.getTime()) / 1_000)) : 0;
+  return { ...toTeam(row), secondsLeft };
+}
+
+/**
+ * Reads a team. A key without the scope `campaigns:write` sees neither `leader` nor `code`. A session sees the code of a
+ * team in which its customer has a place, and who has the code sees it. @throws ApiError not_found
+ */
+export async function readTeam(context: Context, reference: TeamReference) {
+  const row = await readAsShopper<TeamRow>(context, 'group_commerce.show_team', reference);
+  return withTimeLeft(row, context.now());
+}
+
+/** Which teams of a campaign a list shows. */
+export type TeamFilter = { campaignId: string; status?: z.infer<typeof teamStatus> | undefined };
+
+/**
+ * The teams of a campaign, newest first: the listed ones, or all with the scope `campaigns:write`.
+ * @throws ApiError not_found (no such campaign)
+ */
+export async function listTeams(context: Context, filter: TeamFilter, before: string | undefined, limit: number) {
+  const rows = await readAsShopper<TeamRow[]>(context, 'group_commerce.show_teams', { ...filter, before, limit });
+  return rows.map((row) => withTimeLeft(row, context.now()));
+}
+
+/**
+ * Ends a forming team. The queue releases its places. If it is cancelled already, returns the same result.
+ * @throws ApiError not_found, conflict (it has succeeded, expired or was merged)
+ */
+export async function cancelTeam(context: Context, teamId: string) {
+  const { tenant, answer, replayed } = await runWrite<TeamRow>(context, 'group_commerce.cancel_team', { id: teamId });
+  return { team: toTeam(answer), tenant, replayed };
 }
