@@ -94,6 +94,14 @@ async function createFixture(store: Store) {
     ...{ startTime: campaign.startTime, endTime: campaign.endTime },
   });
   await store.send('POST', `/v1/campaigns/${campaign.id}/join`, { userId: 'user-0' });
+  const { body: teamCampaign } = await store.send('POST', '/v1/campaigns', {
+    ...{ productId: product.id, mode: 'teams', teamSize: 900, teamSeconds: 86_400, price: 5 },
+    ...{ startTime: campaign.startTime, endTime: campaign.endTime },
+  });
+  const openTeam = async (): Promise<{ id: string; code: string }> =>
+    (await store.send('POST', `/v1/campaigns/${teamCampaign.id}/teams`, { userId: 'leader', listed: true })).body.team;
+  const [team, doomedTeam] = [await openTeam(), await openTeam()];
+  await store.send('POST', `/v1/teams/${team.id}/join`, { userId: 'user-0' });
   const readOrder = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
   await until(async () => (await readOrder(sold.id)).status === 'confirmed');
   await until(async () => (await readOrder(confirmed)).status === 'confirmed');
@@ -169,6 +177,9 @@ async function createFixture(store: Store) {
     payment,
     campaign,
     doomed,
+    teamCampaign,
+    team,
+    doomedTeam,
     shipment,
     deadLetter,
     apiKey,
@@ -198,6 +209,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
   if (id === 'arrangeProductImages') return arranged?.id ?? '';
   if (id === 'deleteProductImage') return stripped?.id ?? '';
   if (name === 'productId') return fixture.product.id;
+  if (name === 'code') return fixture.team.code;
   if (name === 'slug') return `${fixture.sku}-0`.toLowerCase();
   const idByCollection: Record<string, string | undefined> = {
     products: id === 'archiveProduct' ? fixture.archived.id : fixture.product.id,
@@ -218,7 +230,11 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     returns: id === 'cancelReturn' ? fixture.doomedReturn : fixture.comingBack,
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,
-    campaigns: id === 'cancelCampaign' ? fixture.doomed.id : fixture.campaign.id,
+    campaigns:
+      { cancelCampaign: fixture.doomed.id, openTeam: fixture.teamCampaign.id, listTeams: fixture.teamCampaign.id }[
+        id
+      ] ?? fixture.campaign.id,
+    teams: id === 'cancelTeam' ? fixture.doomedTeam.id : fixture.team.id,
     'dead-letters': fixture.deadLetter,
     keys: fixture.apiKey.id,
   };
@@ -235,7 +251,7 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     sku: id === 'createProduct' ? `N-${randomUUID().slice(0, 8)}` : fixture.sku,
     orderId: id === 'createShipment' ? fixture.confirmed : fixture.open,
     productId: fixture.product.id,
-    userId: id === 'leaveCampaign' ? 'user-0' : 'user-1',
+    userId: ['leaveCampaign', 'leaveTeam'].includes(id) ? 'user-0' : 'user-1',
     ...(id === 'createCustomerSession' ? { customerId: fixture.customer.id } : {}),
     ...(id === 'createCustomer' ? { email: `${randomUUID()}@example.com` } : {}),
     code: `C-${randomUUID().slice(0, 8)}`,

@@ -285,6 +285,17 @@ const recordedInAuditLog: Record<string, Change> = {
       return send('POST', `/v1/campaigns/${body.id}/cancel`);
     },
   },
+  cancelTeam: {
+    rows: ['team update'],
+    async prepare() {
+      const { body: campaign } = await send('POST', '/v1/campaigns', {
+        ...newCampaign((await addProduct(store, randomUUID(), 9)).id),
+        ...{ mode: 'teams', teamSize: 2, teamSeconds: 60, minParticipants: undefined, maxParticipants: undefined },
+      })('');
+      const opened = await send('POST', `/v1/campaigns/${campaign.id}/teams`, { userId: 'u' })(randomUUID());
+      return send('POST', `/v1/teams/${opened.body.team.id}/cancel`);
+    },
+  },
   createRefund: {
     rows: ['refund insert'],
     async prepare() {
@@ -355,6 +366,10 @@ const recordedAsEvents: Record<string, keyof typeof topics> = {
   cancelReturn: 'return.cancelled',
   joinCampaign: 'group-commerce.campaign.joined',
   leaveCampaign: 'group-commerce.campaign.left',
+  openTeam: 'group-commerce.team.created',
+  joinTeam: 'group-commerce.team.joined',
+  joinTeamByCode: 'group-commerce.team.joined',
+  leaveTeam: 'group-commerce.team.left',
   createPayment: 'payment.created',
   createShipment: 'shipping.label.requested',
   receiveStripeEvent: 'payment.succeeded',

@@ -262,7 +262,16 @@ describe('a login with a key of one tenant', () => {
         'catalog.products',
         'inventory.inventory',
       ],
-      'campaigns:read': ['group_commerce.group_commerce_campaigns'],
+      'campaigns:read': ['group_commerce.group_commerce_campaigns', 'group_commerce.teams'],
+    });
+    // Of a team it shows no member, and not the code that lets anybody join it.
+    await inTransaction(async () => {
+      await authenticate(keys.publishable, 'campaigns:read');
+      await attacker.query('set local role fusion_reader');
+      for (const column of ['leader', 'code', '*', 't']) {
+        expect([column, await attempt(`select ${column} from group_commerce.teams t`)]).toEqual([column, '42501']);
+      }
+      expect(await attempt('select joined from group_commerce.teams')).toHaveLength(3);
     });
     await inTransaction(async () => {
       expect(

@@ -16,6 +16,7 @@ const slack = 60;
 let database: Database;
 let session: Session;
 let keyHash: string;
+let publishable: string;
 
 const skus = ['A', 'B', 'C'];
 const address = { name: 'Ada', street1: '1 Main St', city: 'Springfield', zip: '62701', country: 'US' };
@@ -114,6 +115,17 @@ async function addRows(tenant: string, areOpen: boolean): Promise<void> {
       'left', now(), 'infinity', now() from generate_series(1, $n) n`);
   await insert(`update group_commerce.group_commerce_campaigns set actual_participants = actual_participants + $n
     where id = '$t-open'`);
+  // One campaign has all the teams, and one team has all the members. Half of the teams are listed.
+  await insert(`insert into group_commerce.teams (id, tenant_id, campaign_id, code, leader, size, joined, status, listed,
+      end_time, settled_at, created_at, updated_at)
+    select '$t-team-' || n, '$t', '$t-teams', '$t-code-' || n, '$t-user-' || n, 2, 1, 'expired|forming|expired|cancelled',
+      n % 2 = 0, 'infinity', now(), now(), now() from generate_series(1, $n) n`);
+  await insert(`insert into group_commerce.participants (id, tenant_id, campaign_id, team_id, user_id, order_id, state,
+      joined_at, updated_at)
+    select '$t-member-' || n, '$t', '$t-teams', '$t-big', '$t-user-' || n, '$t-team-order-' || n,
+      'charged|joined|secured', now(), now() from generate_series(1, $n) n`);
+  await insert(`insert into group_commerce.campaign_customers (campaign_id, user_id, tenant_id, units)
+    select '$t-teams', '$t-user-' || n, '$t', 1 from generate_series(1, $n) n`);
   await insert(`insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
     select '$t', c, '$t-event-' || n, now() from generate_series(1, $n) n,
       unnest(array['inventory', 'payments', 'orders', 'shipping', 'stripe', 'group-commerce']) c`);
@@ -174,6 +186,10 @@ const join = async (call: Call, campaignId: string, more: object = {}) => {
   });
   return place;
 };
+const newPlace = () => ({
+  ...{ userId: randomUUID(), participantId: randomUUID(), orderId: randomUUID(), paymentId: randomUUID() },
+  ...{ secureSeconds: 600, graceSeconds: 900, holdWithinSeconds: 600_000 },
+});
 const startCampaign = async (call: Call, id: string = randomUUID(), more: object = {}) => {
   const times = {
     startTime: new Date(Date.now() - 60_000).toISOString(),
@@ -341,6 +357,33 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
     await call('group_commerce.expire_campaigns', { limit: 1 }, { now: inOneHour() });
     await call('group_commerce.release_batch', { tenant: 'default', campaignId, limit: 5 });
   },
+  'teams that are opened, joined, read, left and cancelled': async (call) => {
+    const open = async () => {
+      const teamId = randomUUID();
+      await call('group_commerce.open_team', { campaignId: 'default-teams', teamId, code: teamId, ...newPlace() });
+      return teamId;
+    };
+    const team = await open();
+    const member = newPlace();
+    await call('group_commerce.join_team', { teamId: team, ...member });
+    await call('group_commerce.join_team', { teamId: team, ...member });
+    await call('group_commerce.join_team', { code: team, ...newPlace() });
+    await call('group_commerce.show_team', { teamId: team });
+    await call('group_commerce.show_team', { code: team });
+    await call('group_commerce.leave_team', { teamId: team, userId: member.userId });
+    await call('group_commerce.leave_team', { teamId: team, userId: member.userId });
+    await call('group_commerce.cancel_team', { id: team });
+  },
+  'lists of the teams of a campaign': async (call) => {
+    const page = { campaignId: 'default-teams', limit: 21 };
+    const callers = [{}, { keyHash: sha256(publishable) }];
+    for (const caller of callers) {
+      for (const status of [undefined, 'forming', 'successful', 'merged']) {
+        await call('group_commerce.show_teams', { ...page, status }, caller);
+        await call('group_commerce.show_teams', { ...page, status, before: 'default-team-2' }, caller);
+      }
+    }
+  },
   'orders that price lists give their prices': async (call) => {
     const id = randomUUID();
     const customer = { id, email: `${id}@example.com`, group: 'vip' };
@@ -479,6 +522,7 @@ beforeAll(async () => {
   database = await createDatabase();
   session = await openSession(database.url);
   keyHash = sha256(await database.key());
+  publishable = await database.key({ kind: 'publishable' });
   // Only this test decides when the tables are analyzed.
   await database.query(`do $$ declare t regclass; begin
     for t in select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -499,6 +543,16 @@ beforeAll(async () => {
   await database.query(`insert into group_commerce.group_commerce_campaigns (id, product_id, min_participants,
       max_participants, price, original_price, start_time, end_time, status, tenant_id, sku, currency, settled_at)
     values ('acme-open', 'x', 1, 1000000, 1, 1, now(), 'infinity', 'active', 'acme', 'x', 'USD', now())`);
+  const teamTerms = { mode: 'teams', teamSize: 900, teamSeconds: 3_600, onShort: 'merge', maxPerCustomer: 900 };
+  await startCampaign(call, 'default-teams', { ...teamTerms, minParticipants: 900, maxParticipants: 900, endTime });
+  await database.query(`insert into group_commerce.group_commerce_campaigns (id, product_id, min_participants,
+      max_participants, price, original_price, start_time, end_time, status, tenant_id, sku, currency, settled_at,
+      mode, team_size, team_seconds, on_short)
+    values ('acme-teams', 'x', 9, 9, 1, 1, now(), 'infinity', 'active', 'acme', 'x', 'USD', now(), 'teams', 9, 60, 'merge')`);
+  await database.query(`insert into group_commerce.teams (id, tenant_id, campaign_id, code, leader, size, status, end_time,
+      settled_at, created_at, updated_at)
+    select t || '-big', t, t || '-teams', t || '-big', 'x', 1000000, 'successful', 'infinity', now(), now(), now()
+    from unnest(array['acme', 'default']) t`);
   await addRows('acme', false);
   await database.query('analyze');
   // PostgreSQL settles on a plan after five calls.

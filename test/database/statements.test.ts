@@ -146,20 +146,49 @@ test('a checkout of three lines with tax, shipping and a code takes at most 22 s
   expect(await countStatements(() => checkOut(carts.pop(), caller))).toBeLessThanOrEqual(22);
 });
 
+const times = () => ({
+  startTime: new Date(Date.now() - 60_000).toISOString(),
+  endTime: new Date(Date.now() + 86_400_000).toISOString(),
+});
+const newPlace = () => ({
+  ...{ userId: randomUUID(), participantId: randomUUID(), orderId: randomUUID(), paymentId: randomUUID() },
+  ...{ secureSeconds: 600, graceSeconds: 900, holdWithinSeconds: 600_000 },
+});
+
 test('a join of a campaign takes at most 10 statements', async () => {
   await createProduct('JOIN');
-  const times = {
-    startTime: new Date(Date.now() - 60_000).toISOString(),
-    endTime: new Date(Date.now() + 86_400_000).toISOString(),
-  };
   const campaign = { id: 'campaign', productId: 'product-JOIN', minParticipants: 50, maxParticipants: 90, price: 5 };
-  await run('group_commerce.create_campaign', { ...campaign, ...times, successOn: 'joined' });
-  const join = () =>
-    run('group_commerce.join_campaign', {
-      ...{ campaignId: 'campaign', userId: randomUUID(), participantId: randomUUID(), orderId: randomUUID() },
-      ...{ paymentId: randomUUID(), secureSeconds: 600, graceSeconds: 900, holdWithinSeconds: 600_000 },
-    });
+  await run('group_commerce.create_campaign', { ...campaign, ...times(), successOn: 'joined' });
+  const join = () => run('group_commerce.join_campaign', { campaignId: 'campaign', ...newPlace() });
   expect(await countStatements(join)).toBeLessThanOrEqual(10);
+});
+
+test('opening and joining a team take at most 10 statements, reading it 3, also with a limit', async () => {
+  await createProduct('TEAM');
+  for (const maxPerCustomer of [null, 5]) {
+    const id = randomUUID();
+    const terms = {
+      mode: 'teams',
+      teamSize: 90,
+      teamSeconds: 3_600,
+      onShort: 'release',
+      joiners: 'all',
+      maxPerCustomer,
+    };
+    const campaign = { id, productId: 'product-TEAM', minParticipants: 90, maxParticipants: 90, price: 5 };
+    await run('group_commerce.create_campaign', { ...campaign, ...terms, ...times(), successOn: 'joined' });
+    const open = (teamId: string = randomUUID()) =>
+      run('group_commerce.open_team', { campaignId: id, teamId, code: randomUUID(), ...newPlace() });
+    expect(await countStatements(() => open())).toBeLessThanOrEqual(10);
+    const teamId = randomUUID();
+    await open(teamId);
+    const join = async () => {
+      const { answer } = await run('group_commerce.join_team', { teamId, ...newPlace() });
+      expect(answer).toMatchObject({ team: { status: 'forming' } });
+    };
+    expect(await countStatements(join)).toBeLessThanOrEqual(10);
+    expect(await countStatements(() => run('group_commerce.show_team', { teamId }))).toBeLessThanOrEqual(3);
+  }
 });
 
 test('a webhook that confirms an order with its label request takes at most 14 statements', async () => {

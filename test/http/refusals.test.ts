@@ -109,7 +109,8 @@ describe('a forged cursor', () => {
     ...['/v1/products?', '/v1/products?q=shirt', '/v1/products?currency=USD', '/v1/inventory?', '/v1/orders?'],
     ...['/v1/orders?status=created', '/v1/campaigns?', `/v1/campaigns/${campaign}/participants?`, '/v1/events?'],
     ...['/v1/events?topic=order.created', '/v1/dead-letters?', '/v1/dead-letters?status=all'],
-    `/v1/orders/${order}/events?`,
+    ...[`/v1/orders/${order}/events?`, `/v1/campaigns/${campaign}/teams?`],
+    `/v1/campaigns/${campaign}/teams?status=forming`,
   ];
   const positions = [
     ...['', 'x', 'NaN', '-1', '1.5', '1e3', '0x10', ' 1', 'Infinity', '9'.repeat(15), '9'.repeat(16), '9'.repeat(400)],

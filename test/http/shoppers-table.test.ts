@@ -44,6 +44,10 @@ const reach: Record<string, Reach> = {
   cancelCart: ofCart,
   joinCampaign: { by: ['own', 'other'], otherwise: 'not_found' },
   leaveCampaign: { by: ['own', 'other'], otherwise: 'not_found' },
+  openTeam: { by: ['own', 'other'], otherwise: 'not_found' },
+  joinTeam: { by: ['own', 'other'], otherwise: 'not_found' },
+  joinTeamByCode: { by: ['own', 'other'], otherwise: 'not_found' },
+  leaveTeam: { by: ['own', 'other'], otherwise: 'not_found' }, // both have joined the team before
   listParticipants: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
   createCustomerSession: { by: [], otherwise: 'forbidden' }, // the request names a customer
 };
@@ -53,6 +57,10 @@ const bodies: Record<string, object> = {
   updateCustomer: { name: 'Ada', phone: null, addresses: [] },
   joinCampaign: {},
   leaveCampaign: {},
+  openTeam: {},
+  joinTeam: {},
+  joinTeamByCode: {},
+  leaveTeam: {},
 };
 
 function expectedOf({ id, scope, shoppers, path }: Route, caller: Caller): Expected {
@@ -150,7 +158,9 @@ test('an expired session is rejected everywhere', async () => {
 
 test('no list and no read shows a shopper the rows of another', async () => {
   const { customer, open, payment, shipment } = fixture;
-  const secrets = [customer.email, open, payment.id, payment.clientSecret ?? payment.id, shipment.id];
+  // A team of the campaign is led by `leader`, and `user-0` is in it.
+  const people = ['"leader"', '"user-0"'];
+  const secrets = [customer.email, open, payment.id, payment.clientSecret ?? payment.id, shipment.id, ...people];
   for (const caller of callers.filter((each) => each !== 'own' && each !== 'cart')) {
     const shown: string[] = [];
     for (const route of table.filter(({ method }) => method === 'get')) {

@@ -106,7 +106,7 @@ $$;
 -- late payers, is near enough for an authorization. Otherwise the card is saved. Nothing to do for a free place.
 create or replace function group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb,
   latest_end timestamptz, is_charged_at_once boolean) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
+language sql as $$
   select payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
     'campaignId', c.id, 'userId', input->'userId', 'amount', coalesce(input->'amounts'->'total', to_jsonb(c.price)),
     'currency', c.currency, 'taxCalculation', input->'amounts'->'taxCalculation',

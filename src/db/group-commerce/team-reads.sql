@@ -26,13 +26,14 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   api_key constant platform.api_keys := platform.identify(call, 'campaigns:read');
-  team constant group_commerce.teams := group_commerce.find_team(input->>'teamId', input->>'code');
+  answer jsonb;
 begin
-  if team.id is null then
+  select group_commerce.shown_team(t, 'campaigns:write' = any(api_key.scopes), input ? 'code') into answer
+  from group_commerce.find_team(input->>'teamId', input->>'code') t;
+  if not found then
     perform platform.fail('not_found');
   end if;
-  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer',
-    group_commerce.shown_team(team, 'campaigns:write' = any(api_key.scopes), input ? 'code'));
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
 end
 $$;
 

@@ -17,22 +17,18 @@ language sql as $$
     jsonb_build_object('team', group_commerce.team_json(t)) || more, queue)
 $$;
 
--- A team by its id, or by a code, which leads to the team that its team was merged into. Null if there is none.
-create or replace function group_commerce.find_team(team_id text, team_code text) returns group_commerce.teams
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-  team group_commerce.teams;
-begin
-  if team_id is not null then
-    select * into team from group_commerce.teams t where t.id = team_id;
-    return team;
-  end if;
-  select * into team from group_commerce.teams t where t.code = team_code;
-  while team.merged_into is not null loop
-    select * into team from group_commerce.teams t where t.id = team.merged_into;
-  end loop;
-  return team;
-end
+-- A team by its id, or by a code, which leads to the team that its team was merged into. No row if there is none.
+-- `setof`, so that Postgres can inline it.
+create or replace function group_commerce.find_team(team_id text, team_code text) returns setof group_commerce.teams
+language sql stable as $$
+  with recursive found as (
+    (select t.* from group_commerce.teams t where t.id = team_id
+    union all
+    select t.* from group_commerce.teams t where t.code = team_code and team_id is null)
+    union all
+    select t.* from found f join group_commerce.teams t on t.id = f.merged_into where team_id is null
+  )
+  select f.* from found f where team_id is not null or f.merged_into is null
 $$;
 
 -- Why this campaign opens no more teams, or its teams take no more places. Null if they do.
@@ -65,8 +61,9 @@ language sql stable as $$
 $$;
 
 -- What open_team and join_team know of a campaign besides its row: {isArchived, hasTax, grace}. `grace`: seconds.
+-- `setof`, so that Postgres can inline it.
 create or replace function group_commerce.selling_terms(c group_commerce.group_commerce_campaigns, grace_seconds integer)
-returns jsonb
+returns setof jsonb
 language sql stable as $$
   select jsonb_build_object(
     'isArchived', (select p.status from catalog.products p where p.id = c.product_id) = 'archived',
@@ -94,9 +91,10 @@ begin
   if platform.shopper() is not null then
     input := group_commerce.as_customer(input);
   end if;
-  select c as campaign, group_commerce.selling_terms(c, (input->>'graceSeconds')::int) as terms,
-    group_commerce.teams_fault(c) as fault
-  into found_campaign from group_commerce.group_commerce_campaigns c where c.id = input->>'campaignId';
+  select c as campaign, terms, group_commerce.teams_fault(c) as fault into found_campaign
+  from group_commerce.group_commerce_campaigns c,
+    group_commerce.selling_terms(c, (input->>'graceSeconds')::int) terms
+  where c.id = input->>'campaignId';
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -111,15 +109,15 @@ $$;
 -- Takes a place in a team, or nothing. `input`: {teamId} or {code}, and as in open_team. A second join of a user returns
 -- the first one. Returns {team, participant}. Raises not_found, forbidden. Returns the errors team_full, team_not_open
 -- and those of open_team. Emits team.joined, payment.created, and with the last place team.successful. One statement a
--- step: the key, its stored answer, the team with its campaign, an earlier place, the payment, the place, its units, the
--- answer.
+-- step: the key, its stored answer, the team with its campaign and an earlier place, the payment, the place, its units,
+-- the answer.
 create or replace function group_commerce.join_team(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   answer jsonb := platform.enter(call, 'campaigns:write', 'teams.join', '{session}');
+  joining_user varchar; -- a variable, for an index condition: see join_campaign
   found_team record;
-  place group_commerce.participants;
 begin
   if answer is not null then
     return answer;
@@ -127,19 +125,21 @@ begin
   if platform.shopper() is not null then
     input := group_commerce.as_customer(input);
   end if;
-  select t as team, c as campaign, group_commerce.selling_terms(c, (input->>'graceSeconds')::int) as terms,
-    coalesce(group_commerce.team_fault(t), group_commerce.teams_fault(c)) as fault
+  joining_user := input->>'userId';
+  select t as team, c as campaign, terms,
+    coalesce(group_commerce.team_fault(t), group_commerce.teams_fault(c)) as fault,
+    (select p from group_commerce.participants p where p.user_id = joining_user and p.campaign_id = c.id
+      and coalesce(p.team_id, '') = t.id and p.state <> 'released') as place
   into found_team
   from group_commerce.find_team(input->>'teamId', input->>'code') t
-  join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id;
+  join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id,
+    group_commerce.selling_terms(c, (input->>'graceSeconds')::int) terms;
   if not found then
     perform platform.fail('not_found');
   end if;
-  select * into place from group_commerce.participants p
-  where p.user_id = input->>'userId' and p.campaign_id = (found_team.campaign).id
-    and coalesce(p.team_id, '') = (found_team.team).id and p.state <> 'released';
-  if found then
-    return platform.leave(call, 'teams.join', group_commerce.place_answer(found_team.team, place, found_team.campaign));
+  if (found_team.place).id is not null then
+    return platform.leave(call, 'teams.join',
+      group_commerce.place_answer(found_team.team, found_team.place, found_team.campaign));
   end if;
   return group_commerce.enter_team(call, 'teams.join', found_team.campaign, found_team.team, found_team.terms,
     found_team.fault, input);
@@ -200,6 +200,7 @@ declare
   opens constant boolean := t.code is null;
   is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
   may_merge constant boolean := coalesce((input->>'merge')::boolean, false);
+  joined_team constant varchar := t.id;
   joining_user constant varchar := input->>'userId';
   units constant integer := (input->>'quantity')::integer;
   place record;
@@ -223,7 +224,9 @@ begin
         status = case when x.size <= case c.success_on when 'joined' then x.joined + 1
           else x.secured + is_free::int end then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
-    where x.id = t.id and not opens and x.status = 'forming' and x.joined < x.size and x.end_time > now_at
+    -- `status` is compared in a way that keeps the planner from the index of teams that are due.
+    where x.id = joined_team and not opens and x.status = (select 'forming') and x.joined < x.size
+      and x.end_time > now_at
     returning x as team
   ), taken as (
     select o.team from opened o union all select f.team from filled f
@@ -335,6 +338,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'teams.leave', '{session}');
+  leaving_user varchar;
   team group_commerce.teams;
   campaign group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
@@ -346,14 +350,22 @@ begin
   if platform.shopper() is not null then
     input := group_commerce.as_customer(input);
   end if;
+  leaving_user := input->>'userId';
   select c.* into campaign from group_commerce.find_team(input->>'teamId', null) t
   join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id;
   -- One statement, so that the team and the place are read before a merge or after it.
-  select p.* into participant
+  select (e.place).* into participant
   from group_commerce.find_team(input->>'teamId', null) t, group_commerce.find_team(null, t.code) present,
-    group_commerce.participants p
-  where p.user_id = input->>'userId' and p.campaign_id = campaign.id and p.team_id in (t.id, present.id)
-  order by p.state = 'released', p.team_id = present.id desc, p.id desc limit 1;
+    lateral ( -- one look-up for each of the two indexes on the user
+      select x as place from group_commerce.participants x
+      where x.user_id = leaving_user and x.campaign_id = campaign.id and coalesce(x.team_id, '') in (t.id, present.id)
+        and x.state <> 'released'
+      union all
+      select x as place from group_commerce.participants x
+      where x.user_id = leaving_user and x.campaign_id = campaign.id and coalesce(x.team_id, '') in (t.id, present.id)
+        and x.state = 'released'
+    ) e
+  order by (e.place).state = 'released', (e.place).team_id = present.id desc, (e.place).id desc limit 1;
   select * into team from group_commerce.teams t where t.id = participant.team_id;
   if participant.id is null then
     perform platform.fail('not_found');
