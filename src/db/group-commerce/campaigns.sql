@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/currencies.sql, platform/events.sql
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, group-commerce/campaign-rules.sql
 -- Campaigns. The locked row of a pool decides about its places, never a count that was read before. A campaign with
 -- teams is decided by the rows of its teams, and nothing that a team does writes the campaign's row.
 
@@ -69,48 +69,36 @@ $$;
 
 -- `input`: {id, productId, minParticipants, maxParticipants, price, originalPrice?, startTime, endTime, successOn, mode?,
 -- teamSize?, teamSeconds?, onShort?, tiers?, skus?, maxPerCustomer?, joiners?}.
--- Returns the error validation_failed (see `fault` below). Emits campaign.created.
+-- Returns the error validation_failed (campaign_faults). Emits campaign.created.
 create or replace function group_commerce.create_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.create');
   product catalog.products;
   campaign group_commerce.group_commerce_campaigns;
-  campaign_price constant numeric := (input->>'price')::numeric;
-  original numeric;
-  fault jsonb;
+  faults jsonb;
 begin
   if replay is not null then
     return replay;
   end if;
   select * into product from catalog.products x
     where x.id = input->>'productId' and x.status = 'active';
-  original := coalesce((input->>'originalPrice')::numeric, product.price);
-  fault := case
-    when product.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
-    when (input->>'endTime')::timestamptz <= platform.clock() then
-      jsonb_build_object('pointer', '/endTime', 'detail', 'must be in the future')
-    when campaign_price > original then jsonb_build_object('pointer', '/price', 'detail',
-      format('must not be above the original price, %s', original))
-    when scale(trim_scale(campaign_price)) > platform.currency_decimals(product.currency) then
-      jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', product.currency))
-    when scale(trim_scale(original)) > platform.currency_decimals(product.currency) then
-      jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', product.currency))
-    when platform.charge_fault(campaign_price, product.currency) is not null then -- a place is one unit
-      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(campaign_price, product.currency))
-  end;
-  if fault is not null then
+  faults := group_commerce.campaign_faults(input, product);
+  if faults is not null then
     return platform.leave(call, 'campaigns.create',
-      jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(fault)));
+      jsonb_build_object('error', 'validation_failed', 'errors', faults));
   end if;
   insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
     max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on, mode,
     team_size, team_seconds, on_short, tiers, skus, max_per_customer, joiners, created_at, updated_at)
   values (input->>'id', platform.tenant(), product.id, product.sku, product.currency, (input->>'minParticipants')::int,
-    (input->>'maxParticipants')::int, 0, campaign_price, original, (input->>'startTime')::timestamptz,
+    (input->>'maxParticipants')::int, 0, (input->>'price')::numeric,
+    coalesce((input->>'originalPrice')::numeric, product.price), (input->>'startTime')::timestamptz,
     (input->>'endTime')::timestamptz, 'active', input->>'successOn', coalesce(input->>'mode', 'pool'),
     (input->>'teamSize')::int, (input->>'teamSeconds')::int, input->>'onShort', nullif(input->'tiers', 'null'),
-    (select array_agg(s) from jsonb_array_elements_text(input->'skus') s), (input->>'maxPerCustomer')::int,
+    -- Only the product: as without `skus`.
+    (select array_agg(s order by ord) from jsonb_array_elements_text(input->'skus') with ordinality e(s, ord)
+      having count(*) > 1), (input->>'maxPerCustomer')::int,
     coalesce(input->>'joiners', 'all'), platform.clock(), platform.clock())
   returning * into campaign;
   perform group_commerce.emit_campaign(campaign, 'created', false);

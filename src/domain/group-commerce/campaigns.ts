@@ -16,7 +16,8 @@ const successOn = z.enum(['joined', 'secured']).meta({
 
 const joiners = z.enum(['all', 'new_customers']).meta({
   description:
-    'Who may join: everybody, or only customers without a paid order in this shop. Anybody may open a team. Default: `all`',
+    'Who may join: everybody, or only customers without a paid order in this shop. An order that was cancelled or refunded ' +
+    'in full does not count, nor do orders of guests. Anybody may open a team. Default: `all`',
 });
 
 const tier = z
@@ -93,7 +94,11 @@ export const newCampaign = z
       .optional()
       .meta({ description: 'Required for a pool. In a campaign with teams: `teamSize`' }),
     price: money.meta({ description: 'The price of a unit. With `tiers`: the entry price, which can fall' }),
-    originalPrice: money.optional().meta({ description: "Default: the product's price" }),
+    originalPrice: money.optional().meta({
+      description:
+        "What `price` is compared with, and must not be above. Default: the product's price; `price` must then not be " +
+        'above the price of any of `skus`',
+    }),
     startTime: instant,
     endTime: instant,
     successOn: successOn.optional(),
@@ -123,19 +128,22 @@ export const newCampaign = z
           'Lower prices for more secured places. Everybody pays the price of the last tier that is reached when the campaign ' +
           'settles, at its end or when it is full. For pools',
       }),
-    skus: z.array(sku).min(1).max(100).optional().meta({
-      description:
-        'What buyers choose from: variants of one product group, the product among them. Default: the product',
-    }),
+    skus: z
+      .array(sku)
+      .min(1)
+      .max(100)
+      .optional()
+      .meta({
+        description:
+          'What buyers choose from, all at the same `price`: variants of one product group that are for sale in the same ' +
+          'currency, the product among them. Default: the product',
+      }),
     maxPerCustomer: places.optional().meta({ description: 'Units that one customer may have, in all teams together' }),
     joiners: joiners.optional(),
   })
   .superRefine(checkMode)
   .superRefine(checkTiers)
-  .refine((input) => (input.minParticipants ?? 0) <= (input.maxParticipants ?? Number.POSITIVE_INFINITY), {
-    path: ['maxParticipants'],
-    error: 'must not be below minParticipants',
-  })
+  .superRefine(checkSkus)
   .refine((input) => Date.parse(input.startTime) < Date.parse(input.endTime), {
     path: ['endTime'],
     error: 'must be after startTime',
@@ -149,6 +157,7 @@ type CampaignFields = {
   teamSeconds?: number | undefined;
   onShort?: string | undefined;
   price: number;
+  skus?: string[] | undefined;
   tiers?: { participants?: number | undefined; units?: number | undefined; price: number }[] | undefined;
 };
 
@@ -165,6 +174,8 @@ function checkMode(input: CampaignFields, check: z.RefinementCtx): void {
   }
   if (input.minParticipants === undefined) fault('minParticipants', 'is required');
   if (input.maxParticipants === undefined) fault('maxParticipants', 'is required');
+  if ((input.minParticipants ?? 0) > (input.maxParticipants ?? Number.POSITIVE_INFINITY))
+    fault('maxParticipants', 'must not be below minParticipants');
   for (const field of ['teamSize', 'teamSeconds', 'onShort'] as const)
     if (input[field] !== undefined) fault(field, 'is for campaigns with `mode: "teams"`');
 }
@@ -182,11 +193,18 @@ function checkTiers({ tiers = [], price, maxParticipants }: CampaignFields, chec
       return;
     }
     if (counts <= before.count) fault(unit, 'must be above that of the tier before');
-    if (unit === 'participants' && counts > (maxParticipants ?? counts))
+    else if (unit === 'participants' && counts > (maxParticipants ?? counts))
       fault(unit, 'must not be above maxParticipants');
-    if (step.price >= before.price) fault('price', 'must be below the price before');
+    if (step.price === 0) fault('price', 'must be above 0');
+    else if (step.price >= before.price) fault('price', 'must be below the price before');
     before = { count: counts, price: step.price };
   }
+}
+
+function checkSkus({ skus = [] }: CampaignFields, check: z.RefinementCtx): void {
+  for (const [index, each] of skus.entries())
+    if (skus.indexOf(each) < index)
+      check.addIssue({ code: 'custom', path: ['skus', index], message: 'is in the list already' });
 }
 
 const toCampaign = (row: CampaignRow): Campaign => ({
@@ -224,8 +242,8 @@ const toCampaign = (row: CampaignRow): Campaign => ({
 type WriteResult<T> = { tenant: string; answer: T | ErrorResult; replayed: boolean };
 
 /**
- * @throws ApiError validation_failed (product not for sale, price above `originalPrice`, not chargeable, or with too
- * many decimals)
+ * @throws ApiError validation_failed (a product not for sale, of another group or currency, a price above `originalPrice`,
+ * not chargeable, or with too many decimals)
  */
 export async function createCampaign(context: Context, input: z.infer<typeof newCampaign>) {
   const { teamSize } = input;
