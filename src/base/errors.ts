@@ -21,6 +21,7 @@ export const statusOf = {
   team_full: 409,
   team_not_open: 409,
   limit_per_customer: 409,
+  customer_not_eligible: 409,
   cart_not_open: 409,
   idempotency_in_progress: 409,
   conflict: 409,

@@ -57,6 +57,10 @@ const wording: Record<Code, { title: string; detail: string }> = {
     title: 'The customer has as many units as one may have',
     detail: 'The campaign limits the units of a customer. Ask for fewer.',
   },
+  customer_not_eligible: {
+    title: 'The customer may not join',
+    detail: 'The campaign is for customers without a paid order.',
+  },
   cart_not_open: {
     title: 'Cart not open',
     detail: 'The cart was ordered, or it has ended. `POST …/reopen` cancels an unpaid order and opens its cart again.',

@@ -100,7 +100,8 @@ campaigns.post(
     tag,
     summary: 'Take a place in a campaign',
     description:
-      'Takes one place and its units of stock, or nothing. Joining twice returns the same participation.\n\n' +
+      'Takes one place and its units of stock, or nothing. Joining twice returns the same participation, also if the ' +
+      'second request names another `quantity`.\n\n' +
       'The buyer pays the campaign’s price, with the tax for the address and the price of the shipping option, but ' +
       'without discounts. These amounts are fixed when the place is taken. From a browser, a customer’s session joins as ' +
       'its customer.\n\n' +
@@ -122,6 +123,7 @@ campaigns.post(
       'conflict',
       'insufficient_inventory',
       'limit_per_customer',
+      'customer_not_eligible',
     ],
   }),
   async (c) => {

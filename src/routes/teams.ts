@@ -34,6 +34,7 @@ const joinErrors = [
   'campaign_not_open',
   'insufficient_inventory',
   'limit_per_customer',
+  'customer_not_eligible',
 ] as const;
 
 /** Teams of campaigns: `/v1/teams`. */

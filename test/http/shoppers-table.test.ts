@@ -49,6 +49,7 @@ const reach: Record<string, Reach> = {
   joinTeamByCode: { by: ['own', 'other'], otherwise: 'not_found' },
   leaveTeam: { by: ['own', 'other'], otherwise: 'not_found' }, // both have joined the team before
   listParticipants: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
+  listReferrals: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
   createCustomerSession: { by: [], otherwise: 'forbidden' }, // the request names a customer
 };
 

@@ -1,7 +1,8 @@
 -- requires: platform/access.sql
 -- Erasing and exporting what is stored about a customer.
 
--- Erases the e-mail, addresses and metadata of a user's places. Returns false, and erases nothing, while one of them is
+-- Erases the e-mail, addresses and metadata of a user's places. Ids stay, also where the user invited others
+-- (`invited_by`): without the customer they name nobody, and referrals still add up. Returns false, and erases nothing, while one of them is
 -- not finished. Locks the places by id. For orders.
 create or replace function group_commerce.erase_places(user_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -27,7 +28,7 @@ $$;
 create or replace function group_commerce.export_places(user_id varchar) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(jsonb_agg(jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'orderId', p.order_id,
-    'state', p.state, 'email', p.email, 'shippingAddress', p.shipping_address, 'billingAddress', p.billing_address,
+    'teamId', p.team_id, 'sku', p.sku, 'quantity', p.quantity, 'invitedBy', p.invited_by, 'state', p.state, 'email', p.email, 'shippingAddress', p.shipping_address, 'billingAddress', p.billing_address,
     'metadata', p.metadata, 'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
   from (
     select x.* from group_commerce.participants x where x.user_id = export_places.user_id and x.state <> 'released'

@@ -27,7 +27,7 @@ $$;
 -- A customer's session joins as its customer. With taxes, a shipping option or several units the place freezes its
 -- amounts (orders.settle_place). A second join of a user returns the first one. A successful campaign creates the order
 -- at once, unless its price can still fall. Raises not_found, forbidden. Returns the errors campaign_not_open,
--- campaign_full, conflict (the campaign has teams), insufficient_inventory, limit_per_customer, validation_failed (a SKU
+-- campaign_full, conflict (the campaign has teams), customer_not_eligible, insufficient_inventory, limit_per_customer, validation_failed (a SKU
 -- or an option that is not offered, a total that cannot be charged), and unavailable with `taxQuestion` until `taxQuote`
 -- answers it. Emits campaign.joined, payment.created, at the minimum campaign.successful.
 -- One statement a step: the key, its stored answer, the campaign with an earlier place, the payment, the place, its
@@ -71,6 +71,8 @@ begin
     return platform.leave(call, 'campaigns.join',
       jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
   end if;
+  found_place.fault := coalesce(found_place.fault,
+    group_commerce.joiner_fault(found_place.campaign, joining_user));
   if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
     return platform.leave(call, 'campaigns.join', found_place.fault);
   end if;

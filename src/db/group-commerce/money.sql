@@ -139,12 +139,15 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Frees a place whose money was refunded in full: always if it has no order, and with an order only if its unit is back
--- in stock. Returns its SKUs. The caller has locked the place. For payments.
+-- in stock; otherwise the place stays, and no longer counts as a referral. Returns its SKUs. The caller has locked the
+-- place. For payments.
 create or replace function group_commerce.free_refunded_place(of_order varchar, restocked boolean) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   participant group_commerce.participants;
 begin
+  update group_commerce.participants x set refunded = true
+  where x.order_id = of_order and x.state = 'charged' and not x.refunded;
   select * into participant from group_commerce.participants x where x.order_id = of_order
     and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
   if not found then
@@ -153,6 +156,13 @@ begin
   return group_commerce.free_places(participant.campaign_id, array[participant.id::text], 'refunded',
     case when participant.state in ('joined', 'secured') then 'cancelled' end);
 end
+$$;
+
+-- The refund of a place has failed at the bank: the place counts as a referral again. The caller has locked the place.
+-- For payments.
+create or replace function group_commerce.undo_place_refund(of_order varchar) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  update group_commerce.participants x set refunded = false where x.order_id = of_order and x.refunded
 $$;
 
 -- The consumer of order.failed and order.cancelled: frees the order's place. `input`: {tenant, messages: [{eventId,
@@ -190,5 +200,5 @@ call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.mark_secured, group_commerce.mark_charged,
   group_commerce.update_secure_by, group_commerce.awaits_order, group_commerce.free_refunded_place,
-    group_commerce.free_unpaid_place to fusion_payments;
+    group_commerce.free_unpaid_place, group_commerce.undo_place_refund to fusion_payments;
 grant execute on function group_commerce.lose_orders to fusion_worker;

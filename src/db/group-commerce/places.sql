@@ -1,4 +1,4 @@
--- requires: group-commerce/campaigns.sql, inventory/campaign-holds.sql, orders/campaign-places.sql, payments/payments.sql, payments/campaign-places.sql
+-- requires: group-commerce/campaigns.sql, inventory/campaign-holds.sql, group-commerce/joiners.sql, orders/campaign-places.sql, payments/payments.sql, payments/campaign-places.sql
 -- Places in pools and teams. Lock order: campaigns (of pools), teams, campaign customers, participants by id, then the
 -- rows that every order locks (order, payment, reservation, stock). Several of one kind by id.
 
@@ -59,23 +59,23 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   chosen_sku constant varchar := coalesce(input->>'sku', case when coalesce(cardinality(c.skus), 1) = 1 then c.sku end);
   quantity constant integer := coalesce((input->>'quantity')::integer, 1);
-  pointer text;
+  faults jsonb := group_commerce.invite_faults(c.id, input);
   fault text;
   amounts jsonb;
 begin
   if chosen_sku is null then
-    pointer := '/sku';
     fault := format('is required: one of %s', array_to_string(c.skus, ', '));
   elsif chosen_sku <> all(coalesce(c.skus, array[c.sku])) then
-    pointer := '/sku';
     fault := format('is not sold in this campaign: use one of %s', array_to_string(coalesce(c.skus, array[c.sku]), ', '));
-  elsif input->>'invitedBy' = input->>'userId' then
-    pointer := '/invitedBy';
-    fault := 'must be another user';
+  elsif c.skus is not null and chosen_sku <> c.sku and not exists (select from catalog.products p
+    where p.tenant_id = c.tenant_id and p.sku = chosen_sku and p.status = 'active') then
+    fault := 'is no longer for sale: use another SKU of this campaign';
   end if;
   if fault is not null then
-    return jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', pointer, 'detail', fault)));
+    faults := jsonb_build_array(jsonb_build_object('pointer', '/sku', 'detail', fault)) || faults;
+  end if;
+  if faults <> '[]' then
+    return jsonb_build_object('error', 'validation_failed', 'errors', faults);
   elsif quantity > c.max_per_customer then
     return group_commerce.limit_fault(c, input->>'userId');
   end if;
@@ -171,6 +171,15 @@ begin
   end if;
   return participant;
 end
+$$;
+
+-- Locks the counters of the customers of these places, in a campaign with a limit, before the places are locked.
+create or replace function group_commerce.lock_counters(of_campaign varchar, ids text[]) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  select 1 from group_commerce.campaign_customers n
+  where n.campaign_id = of_campaign and n.user_id = any(array(
+    select x.user_id from group_commerce.participants x where x.id = any(ids)))
+  order by n.user_id for update
 $$;
 
 -- Gives the units of released places back to their customers, in a campaign with a limit. The caller has locked the

@@ -63,6 +63,7 @@ export const participants = schema.table('participants', {
   quantity: integer('quantity').notNull().default(1),
   merge: boolean('merge').notNull().default(false),
   invitedBy: varchar('invited_by'),
+  refunded: boolean('refunded').notNull().default(false),
 });
 
 /** Teams of campaigns. */

@@ -107,10 +107,10 @@ end
 $$;
 
 -- Takes a place in a team, or nothing. `input`: {teamId} or {code}, and as in open_team. A second join of a user returns
--- the first one. Returns {team, participant}. Raises not_found, forbidden. Returns the errors team_full, team_not_open
--- and those of open_team. Emits team.joined, payment.created, and with the last place team.successful. One statement a
--- step: the key, its stored answer, the team with its campaign and an earlier place, the payment, the place, its units,
--- the answer.
+-- the first one. Returns {team, participant}. Raises not_found, forbidden. Returns the errors team_full, team_not_open,
+-- customer_not_eligible and those of open_team. Emits team.joined, payment.created, and with the last place
+-- team.successful. One statement a step: the key, its stored answer, the team with its campaign and an earlier place,
+-- the payment, the place, its units, the answer.
 create or replace function group_commerce.join_team(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -165,6 +165,9 @@ declare
 begin
   if fault is null and (terms->>'isArchived')::boolean then
     fault := jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.');
+  end if;
+  if fault is null and t.code is not null then -- anybody may open a team
+    fault := group_commerce.joiner_fault(c, input->>'userId');
   end if;
   if fault is not null then
     return platform.leave(call, operation, fault);

@@ -12,6 +12,15 @@ begin
 end
 $$;
 
+-- Whether a customer has an order that was confirmed and is not refunded or cancelled. `customer_id`: as the order has
+-- it. Orders of guests do not count, because an e-mail address does not show who ordered. For group commerce.
+create or replace function orders.has_bought(customer_id varchar) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select from orders.orders o
+    where o.tenant_id = (select platform.tenant()) and o.customer_id = has_bought.customer_id
+      and o.status = any((select '{confirmed,shipped,delivered}'::text[])::text[]))
+$$;
+
 -- The amounts that a place freezes. `input`: {userId, campaignId, sku, quantity, price, currency, email?,
 -- shippingAddress?, billingAddress?, shippingOptionId?, taxQuote?}. Campaigns take no discounts. Returns {subtotal, discount, shipping,
 -- shippingTax, tax, total, taxIncluded, taxLines, taxCalculation?, shippingOption, lines}; {taxQuestion} until
@@ -74,4 +83,5 @@ $$;
 
 call platform.set_owner('orders', 'fusion_orders');
 
-grant execute on function orders.email_of, orders.settle_place, orders.place_campaign_order to fusion_group_commerce;
+grant execute on function orders.email_of, orders.has_bought, orders.settle_place, orders.place_campaign_order
+  to fusion_group_commerce;

@@ -101,6 +101,9 @@ declare
   skus text[];
 begin
   if payment.status = 'succeeded' then
+    if payment.campaign_id is not null then
+      perform group_commerce.undo_place_refund(payment.order_id);
+    end if;
     return orders.reopen_after_failed_refund(payment.order_id);
   elsif payment.status is distinct from 'refunded' then
     return '{}';

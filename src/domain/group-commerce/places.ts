@@ -1,17 +1,6 @@
 import * as z from 'zod';
 import { ApiError } from '../../base/errors.ts';
-import {
-  address,
-  email,
-  id,
-  metadata,
-  money,
-  newAddress,
-  reference,
-  sku,
-  time,
-  unitsMoved,
-} from '../../base/fields.ts';
+import { address, email, id, metadata, money, newAddress, reference, sku, time, whole } from '../../base/fields.ts';
 import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
 import type { WriteResult } from '../../db/client.ts';
@@ -71,8 +60,10 @@ const userId = reference.optional().meta({
 const place = {
   userId,
   sku: sku.optional().meta({ description: 'Which of the campaign’s `skus`. Required if there are several' }),
-  quantity: unitsMoved.optional().meta({ description: 'Units. Default: 1' }),
-  invitedBy: reference.optional().meta({ description: 'The user who brought this one: another user' }),
+  quantity: whole.min(1).max(1_000_000).optional().meta({ description: 'Units. Default: 1' }),
+  invitedBy: reference
+    .optional()
+    .meta({ description: 'The user who brought this one: another user with a place in this campaign, now or before' }),
   shippingAddress: newAddress.optional(),
   billingAddress: newAddress.optional(),
   email: email.optional().meta({ description: "Default, with a customer's session: the customer's" }),
@@ -153,7 +144,7 @@ export const placeTerms = ({ now, settings }: Context) => ({
  * Takes one place and its units of stock in one call, or nothing. The campaign's row is locked, and the same statement
  * decides success if this join reaches the minimum. If the user has joined before, returns that participation. With a
  * tax provider there are two calls, and the provider is asked between them.
- * @throws ApiError not_found, campaign_full, campaign_not_open, conflict (the campaign has teams),
+ * @throws ApiError not_found, campaign_full, campaign_not_open, conflict (the campaign has teams), customer_not_eligible,
  * insufficient_inventory, limit_per_customer, forbidden (a session names another user), validation_failed (no user, a
  * SKU or an option that is not offered, a total that cannot be charged, no tax for this address), unavailable (the tax
  * provider does not answer)

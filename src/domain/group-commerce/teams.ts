@@ -92,7 +92,7 @@ export async function openTeam(context: Context, campaignId: string, leader: z.i
 /**
  * Takes one place of a team and its units of stock in one call, or nothing. The place that fills the team decides its
  * success in the same statement. If the user has a place in the team, returns it.
- * @throws ApiError not_found, team_full, team_not_open, and as in `openTeam`
+ * @throws ApiError not_found, team_full, team_not_open, customer_not_eligible, and as in `openTeam`
  */
 export async function joinTeam(context: Context, reference: TeamReference, joiner: z.infer<typeof joiningTeam>) {
   requireUser(context, joiner.userId);
