@@ -44,7 +44,7 @@ $$;
 
 -- Processes `limit` places of a campaign in these states with `step`. A place that cannot be processed is set aside. If
 -- only such places are left, the campaign is set aside too, until a place is retried. Returns {done, more, tenant,
--- sku}.
+-- skus}, and `sku` for Workers of the previous release.
 create or replace function group_commerce.process_batch(
   campaign group_commerce.group_commerce_campaigns, states text[], step text, input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -76,7 +76,7 @@ begin
       perform platform.clear_set_aside('campaigns', array[campaign.id::text]);
     end if;
   end if;
-  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku);
+  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku, 'skus', coalesce(campaign.skus, array[campaign.sku]));
 end
 $$;
 
@@ -179,7 +179,7 @@ language sql set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Releases the payments and units of one batch of `limit` participants of an expired or cancelled campaign. Its counts
--- stay as they were at its end. `input`: {tenant?, campaignId?, limit}. Returns {done, more, tenant, sku}. Emits
+-- stay as they were at its end. `input`: {tenant?, campaignId?, limit}. Returns {done, more, tenant, skus}. Emits
 -- payment.cancelled, inventory.released.
 create or replace function group_commerce.release_batch(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -192,7 +192,8 @@ begin
 end
 $$;
 
--- Releases these places of a campaign that has ended. Lock order: the participants by id, then payments and stock.
+-- Releases these places of a campaign that has ended. Lock order: the customers' counters, the participants by id, then
+-- payments and stock.
 create or replace function group_commerce.release_places(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -200,11 +201,14 @@ declare
     where x.id = input->>'campaign');
   orders text[];
 begin
+  perform group_commerce.lock_counters(input->>'campaign', ids);
   orders := array(
     select x.order_id from group_commerce.participants x
     where x.id = any(ids) and x.state <> (select 'released') order by x.id for update);
   update group_commerce.participants x set state = 'released', reason = ending, updated_at = platform.clock()
   where x.order_id = any(orders);
+  perform group_commerce.give_units_back(input->>'campaign', array_agg(x.user_id::text), array_agg(x.quantity))
+  from group_commerce.participants x where x.order_id = any(orders);
   orders := array(select o from unnest(orders) o order by o);
   perform payments.end_for_orders(orders, 'cancelled', ending);
   perform inventory.release(orders, ending);

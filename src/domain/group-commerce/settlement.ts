@@ -4,7 +4,7 @@ import type { Event } from '../events.ts';
 
 export type ChangedStock = { tenant: string; skus: string[] }[];
 
-type Batch = { done: number; more: boolean; tenant?: string; sku?: string };
+type Batch = { done: number; more: boolean; tenant?: string; skus?: string[] };
 
 /** One campaign. Empty (from the cron): any campaign that has work left. */
 type CampaignFilter = { tenant?: string; campaignId?: string };
@@ -56,8 +56,8 @@ export async function releaseCampaigns(context: Context, filter: CampaignFilter 
       limit: releaseBatch,
     });
     released += batch.done;
-    if (batch.tenant !== undefined && batch.sku !== undefined) {
-      changed.push({ tenant: batch.tenant, skus: [batch.sku] });
+    if (batch.tenant !== undefined && batch.skus !== undefined) {
+      changed.push({ tenant: batch.tenant, skus: batch.skus });
     }
     idle = batch.done === 0 ? idle + 1 : 0;
     if (!batch.more) break;
