@@ -404,6 +404,7 @@ create table group_commerce.participants (
   quantity         integer     not null default 1,
   merge            boolean     not null default false,
   invited_by       varchar,
+  refunded         boolean     not null default false,
   constraint participants_pkey PRIMARY KEY (id),
   constraint participants_order_unique UNIQUE (order_id),
   constraint participants_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
@@ -3835,6 +3836,58 @@ alter function group_commerce.awaits_order(character varying) owner to fusion_gr
 revoke all on function group_commerce.awaits_order(character varying) from public;
 grant execute on function group_commerce.awaits_order(character varying) to fusion_payments;
 
+-- function: group_commerce.campaign_faults(jsonb,catalog.products)
+-- src/db/group-commerce/campaign-rules.sql
+CREATE OR REPLACE FUNCTION group_commerce.campaign_faults(input jsonb, product catalog.products)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  with variants as (
+    select s.ord - 1 as place, s.sku, v.id, v.group_id, v.currency, v.price
+    from jsonb_array_elements_text(nullif(input->'skus', 'null')) with ordinality s(sku, ord)
+    left join catalog.products v on v.tenant_id = (select platform.tenant()) and v.sku = s.sku and v.status = 'active'
+  ), given as (
+    select (input->>'price')::numeric as price, (input->>'originalPrice')::numeric as original
+  ), faults as (
+    select 0 as place, '/productId' as pointer, 'No such product is for sale.' as detail where product.id is null
+    union all
+    select 1, '/endTime', 'must be in the future' where (input->>'endTime')::timestamptz <= platform.clock()
+    union all
+    select 2, '/price', coalesce(
+      case when g.price > coalesce(g.original, product.price) then
+        format('must not be above the original price, %s', coalesce(g.original, product.price)) end,
+      case when g.original is null then (
+        select format('must not be above the price of %s, %s. For another comparison send originalPrice', v.sku, v.price)
+        from variants v where v.price < g.price and v.currency = product.currency order by v.place limit 1) end,
+      group_commerce.price_fault(g.price, product.currency))
+    from given g where product.id is not null
+    union all
+    select 3, '/originalPrice', format('%s has no decimals.', product.currency)
+    from given g where scale(trim_scale(g.original)) > platform.currency_decimals(product.currency)
+    union all
+    select 4, '/skus', format('must contain the SKU of the product, %s', product.sku)
+    where product.id is not null and input->>'skus' is not null
+      and not exists (select from variants v where v.sku = product.sku)
+    union all
+    select 5 + v.place, format('/skus/%s', v.place), case when v.id is null then 'No such product is for sale.'
+        when v.group_id is distinct from product.group_id or v.group_id is null then
+          format('must be a variant of the same product group as %s', product.sku)
+        else format('is sold in %s, and %s in %s', v.currency, product.sku, product.currency) end
+    from variants v
+    where product.id is not null and v.sku <> product.sku and (v.id is null or v.group_id is null
+      or v.group_id is distinct from product.group_id or v.currency <> product.currency)
+    union all
+    select 200 + t.ord, format('/tiers/%s/price', t.ord - 1),
+      group_commerce.price_fault((t.tier->>'price')::numeric, product.currency)
+    from jsonb_array_elements(nullif(input->'tiers', 'null')) with ordinality t(tier, ord) where product.id is not null
+  )
+  select jsonb_agg(jsonb_build_object('pointer', f.pointer, 'detail', f.detail) order by f.place)
+  from faults f where f.detail is not null
+$function$;
+alter function group_commerce.campaign_faults(jsonb,catalog.products) owner to fusion_group_commerce;
+revoke all on function group_commerce.campaign_faults(jsonb,catalog.products) from public;
+
 -- function: group_commerce.campaign_json(group_commerce.group_commerce_campaigns)
 -- src/db/group-commerce/campaigns.sql
 CREATE OR REPLACE FUNCTION group_commerce.campaign_json(c group_commerce.group_commerce_campaigns)
@@ -4188,41 +4241,29 @@ declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.create');
   product catalog.products;
   campaign group_commerce.group_commerce_campaigns;
-  campaign_price constant numeric := (input->>'price')::numeric;
-  original numeric;
-  fault jsonb;
+  faults jsonb;
 begin
   if replay is not null then
     return replay;
   end if;
   select * into product from catalog.products x
     where x.id = input->>'productId' and x.status = 'active';
-  original := coalesce((input->>'originalPrice')::numeric, product.price);
-  fault := case
-    when product.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
-    when (input->>'endTime')::timestamptz <= platform.clock() then
-      jsonb_build_object('pointer', '/endTime', 'detail', 'must be in the future')
-    when campaign_price > original then jsonb_build_object('pointer', '/price', 'detail',
-      format('must not be above the original price, %s', original))
-    when scale(trim_scale(campaign_price)) > platform.currency_decimals(product.currency) then
-      jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', product.currency))
-    when scale(trim_scale(original)) > platform.currency_decimals(product.currency) then
-      jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', product.currency))
-    when platform.charge_fault(campaign_price, product.currency) is not null then -- a place is one unit
-      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(campaign_price, product.currency))
-  end;
-  if fault is not null then
+  faults := group_commerce.campaign_faults(input, product);
+  if faults is not null then
     return platform.leave(call, 'campaigns.create',
-      jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(fault)));
+      jsonb_build_object('error', 'validation_failed', 'errors', faults));
   end if;
   insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
     max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on, mode,
     team_size, team_seconds, on_short, tiers, skus, max_per_customer, joiners, created_at, updated_at)
   values (input->>'id', platform.tenant(), product.id, product.sku, product.currency, (input->>'minParticipants')::int,
-    (input->>'maxParticipants')::int, 0, campaign_price, original, (input->>'startTime')::timestamptz,
+    (input->>'maxParticipants')::int, 0, (input->>'price')::numeric,
+    coalesce((input->>'originalPrice')::numeric, product.price), (input->>'startTime')::timestamptz,
     (input->>'endTime')::timestamptz, 'active', input->>'successOn', coalesce(input->>'mode', 'pool'),
     (input->>'teamSize')::int, (input->>'teamSeconds')::int, input->>'onShort', nullif(input->'tiers', 'null'),
-    (select array_agg(s) from jsonb_array_elements_text(input->'skus') s), (input->>'maxPerCustomer')::int,
+    -- Only the product: as without `skus`.
+    (select array_agg(s order by ord) from jsonb_array_elements_text(input->'skus') with ordinality e(s, ord)
+      having count(*) > 1), (input->>'maxPerCustomer')::int,
     coalesce(input->>'joiners', 'all'), platform.clock(), platform.clock())
   returning * into campaign;
   perform group_commerce.emit_campaign(campaign, 'created', false);
@@ -4284,6 +4325,9 @@ declare
 begin
   if fault is null and (terms->>'isArchived')::boolean then
     fault := jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.');
+  end if;
+  if fault is null and t.code is not null then -- anybody may open a team
+    fault := group_commerce.joiner_fault(c, input->>'userId');
   end if;
   if fault is not null then
     return platform.leave(call, operation, fault);
@@ -4410,7 +4454,7 @@ CREATE OR REPLACE FUNCTION group_commerce.export_places(user_id character varyin
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select coalesce(jsonb_agg(jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'orderId', p.order_id,
-    'state', p.state, 'email', p.email, 'shippingAddress', p.shipping_address, 'billingAddress', p.billing_address,
+    'teamId', p.team_id, 'sku', p.sku, 'quantity', p.quantity, 'invitedBy', p.invited_by, 'state', p.state, 'email', p.email, 'shippingAddress', p.shipping_address, 'billingAddress', p.billing_address,
     'metadata', p.metadata, 'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
   from (
     select x.* from group_commerce.participants x where x.user_id = export_places.user_id and x.state <> 'released'
@@ -4602,6 +4646,8 @@ AS $function$
 declare
   participant group_commerce.participants;
 begin
+  update group_commerce.participants x set refunded = true
+  where x.order_id = of_order and x.state = 'charged' and not x.refunded;
   select * into participant from group_commerce.participants x where x.order_id = of_order
     and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
   if not found then
@@ -4724,6 +4770,31 @@ $function$;
 alter function group_commerce.give_units_back(character varying,text[],integer[]) owner to fusion_group_commerce;
 revoke all on function group_commerce.give_units_back(character varying,text[],integer[]) from public;
 
+-- function: group_commerce.invite_faults(character varying,jsonb)
+-- src/db/group-commerce/joiners.sql
+CREATE OR REPLACE FUNCTION group_commerce.invite_faults(of_campaign character varying, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  inviter constant varchar := input->>'invitedBy';
+begin
+  return case
+    when inviter is null then '[]'::jsonb
+    when inviter = input->>'userId' then
+      jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'))
+    when exists (select from group_commerce.participants p -- one look-up for each of the two indexes on the user
+        where p.user_id = inviter and p.campaign_id = of_campaign and p.state <> 'released')
+      or exists (select from group_commerce.participants p
+        where p.user_id = inviter and p.campaign_id = of_campaign and p.state = 'released') then '[]'::jsonb
+    else jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'has no place in this campaign')) end;
+end
+$function$;
+alter function group_commerce.invite_faults(character varying,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.invite_faults(character varying,jsonb) from public;
+
 -- function: group_commerce.is_collecting(group_commerce.group_commerce_campaigns)
 -- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.is_collecting(c group_commerce.group_commerce_campaigns)
@@ -4782,6 +4853,8 @@ begin
     return platform.leave(call, 'campaigns.join',
       jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
   end if;
+  found_place.fault := coalesce(found_place.fault,
+    group_commerce.joiner_fault(found_place.campaign, joining_user));
   if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
     return platform.leave(call, 'campaigns.join', found_place.fault);
   end if;
@@ -4872,6 +4945,26 @@ $function$;
 alter function group_commerce.join_team(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.join_team(jsonb,jsonb) from public;
 grant execute on function group_commerce.join_team(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.joiner_fault(group_commerce.group_commerce_campaigns,character varying)
+-- src/db/group-commerce/joiners.sql
+CREATE OR REPLACE FUNCTION group_commerce.joiner_fault(c group_commerce.group_commerce_campaigns, of_user character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if c.joiners = 'new_customers' and orders.has_bought(of_user) then
+    return jsonb_build_object('error', 'customer_not_eligible', 'detail', concat(
+      'Only customers without a paid order may join this campaign, and this customer has one.',
+      case c.mode when 'teams' then ' They may open a team.' end));
+  end if;
+  return null;
+end
+$function$;
+alter function group_commerce.joiner_fault(group_commerce.group_commerce_campaigns,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.joiner_fault(group_commerce.group_commerce_campaigns,character varying) from public;
 
 -- function: group_commerce.keeps_places(group_commerce.group_commerce_campaigns,group_commerce.teams)
 -- src/db/group-commerce/places.sql
@@ -5033,6 +5126,21 @@ end
 $function$;
 alter function group_commerce.lock_campaign(character varying) owner to fusion_group_commerce;
 revoke all on function group_commerce.lock_campaign(character varying) from public;
+
+-- function: group_commerce.lock_counters(character varying,text[])
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.lock_counters(of_campaign character varying, ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select 1 from group_commerce.campaign_customers n
+  where n.campaign_id = of_campaign and n.user_id = any(array(
+    select x.user_id from group_commerce.participants x where x.id = any(ids)))
+  order by n.user_id for update
+$function$;
+alter function group_commerce.lock_counters(character varying,text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.lock_counters(character varying,text[]) from public;
 
 -- function: group_commerce.lock_places(text[])
 -- src/db/group-commerce/places.sql
@@ -5361,23 +5469,23 @@ AS $function$
 declare
   chosen_sku constant varchar := coalesce(input->>'sku', case when coalesce(cardinality(c.skus), 1) = 1 then c.sku end);
   quantity constant integer := coalesce((input->>'quantity')::integer, 1);
-  pointer text;
+  faults jsonb := group_commerce.invite_faults(c.id, input);
   fault text;
   amounts jsonb;
 begin
   if chosen_sku is null then
-    pointer := '/sku';
     fault := format('is required: one of %s', array_to_string(c.skus, ', '));
   elsif chosen_sku <> all(coalesce(c.skus, array[c.sku])) then
-    pointer := '/sku';
     fault := format('is not sold in this campaign: use one of %s', array_to_string(coalesce(c.skus, array[c.sku]), ', '));
-  elsif input->>'invitedBy' = input->>'userId' then
-    pointer := '/invitedBy';
-    fault := 'must be another user';
+  elsif c.skus is not null and chosen_sku <> c.sku and not exists (select from catalog.products p
+    where p.tenant_id = c.tenant_id and p.sku = chosen_sku and p.status = 'active') then
+    fault := 'is no longer for sale: use another SKU of this campaign';
   end if;
   if fault is not null then
-    return jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', pointer, 'detail', fault)));
+    faults := jsonb_build_array(jsonb_build_object('pointer', '/sku', 'detail', fault)) || faults;
+  end if;
+  if faults <> '[]' then
+    return jsonb_build_object('error', 'validation_failed', 'errors', faults);
   elsif quantity > c.max_per_customer then
     return group_commerce.limit_fault(c, input->>'userId');
   end if;
@@ -5394,6 +5502,20 @@ end
 $function$;
 alter function group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb) from public;
+
+-- function: group_commerce.price_fault(numeric,character varying)
+-- src/db/group-commerce/campaign-rules.sql
+CREATE OR REPLACE FUNCTION group_commerce.price_fault(price numeric, currency character varying)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when scale(trim_scale(price)) > platform.currency_decimals(currency)
+      then format('%s has no decimals.', currency)
+    else platform.charge_fault(price, currency) end
+$function$;
+alter function group_commerce.price_fault(numeric,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.price_fault(numeric,character varying) from public;
 
 -- function: group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb)
 -- src/db/group-commerce/settlement.sql
@@ -5430,11 +5552,23 @@ begin
       perform platform.clear_set_aside('campaigns', array[campaign.id::text]);
     end if;
   end if;
-  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku);
+  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku, 'skus', coalesce(campaign.skus, array[campaign.sku]));
 end
 $function$;
 alter function group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) from public;
+
+-- function: group_commerce.referrals_json(character varying,bigint,bigint)
+-- src/db/group-commerce/joiners.sql
+CREATE OR REPLACE FUNCTION group_commerce.referrals_json(user_id character varying, invited bigint, charged bigint)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select jsonb_build_object('userId', user_id, 'invited', invited, 'charged', charged)
+$function$;
+alter function group_commerce.referrals_json(character varying,bigint,bigint) owner to fusion_group_commerce;
+revoke all on function group_commerce.referrals_json(character varying,bigint,bigint) from public;
 
 -- function: group_commerce.release_batch(jsonb,jsonb)
 -- src/db/group-commerce/settlement.sql
@@ -5468,11 +5602,14 @@ declare
     where x.id = input->>'campaign');
   orders text[];
 begin
+  perform group_commerce.lock_counters(input->>'campaign', ids);
   orders := array(
     select x.order_id from group_commerce.participants x
     where x.id = any(ids) and x.state <> (select 'released') order by x.id for update);
   update group_commerce.participants x set state = 'released', reason = ending, updated_at = platform.clock()
   where x.order_id = any(orders);
+  perform group_commerce.give_units_back(input->>'campaign', array_agg(x.user_id::text), array_agg(x.quantity))
+  from group_commerce.participants x where x.order_id = any(orders);
   orders := array(select o from unnest(orders) o order by o);
   perform payments.end_for_orders(orders, 'cancelled', ending);
   perform inventory.release(orders, ending);
@@ -5615,6 +5752,48 @@ $function$;
 alter function group_commerce.show_places(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.show_places(jsonb,jsonb) from public;
 grant execute on function group_commerce.show_places(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.show_referrals(jsonb,jsonb)
+-- src/db/group-commerce/joiners.sql
+CREATE OR REPLACE FUNCTION group_commerce.show_referrals(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'campaigns:write', '{session}');
+  customer constant varchar := platform.shopper()->>'customer';
+  after constant varchar := coalesce(input->>'after', '');
+  answer jsonb;
+begin
+  if not exists (select from group_commerce.group_commerce_campaigns c where c.id = input->>'campaignId') then
+    perform platform.fail('not_found');
+  end if;
+  if customer is not null then
+    select case count(*) when 0 then '[]' else jsonb_build_array(group_commerce.referrals_json(customer, count(*)
+      filter (where p.state <> 'released'), count(*) filter (where p.state = 'charged' and not p.refunded))) end
+    into answer from group_commerce.participants p
+    where p.campaign_id = input->>'campaignId' and p.invited_by = customer and customer > after;
+  else
+    select coalesce(jsonb_agg(group_commerce.referrals_json(r.invited_by, r.invited, r.charged) order by r.invited_by), '[]')
+    into answer
+    from (
+      select p.invited_by, count(*) filter (where p.state <> 'released') as invited,
+        count(*) filter (where p.state = 'charged' and not p.refunded) as charged
+      from group_commerce.participants p
+      where p.campaign_id = input->>'campaignId' and p.invited_by > after and p.invited_by is not null
+      group by p.invited_by order by p.invited_by limit (input->>'limit')::int
+    ) r;
+  end if;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
+end
+$function$;
+alter function group_commerce.show_referrals(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.show_referrals(jsonb,jsonb) from public;
+grant execute on function group_commerce.show_referrals(jsonb,jsonb) to fusion_worker;
 
 -- function: group_commerce.shrink_teams(text[],text[],text)
 -- src/db/group-commerce/teams.sql
@@ -5796,6 +5975,20 @@ $function$;
 alter function group_commerce.undecided_places(integer) owner to fusion_group_commerce;
 revoke all on function group_commerce.undecided_places(integer) from public;
 grant execute on function group_commerce.undecided_places(integer) to fusion_payments;
+
+-- function: group_commerce.undo_place_refund(character varying)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.undo_place_refund(of_order character varying)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update group_commerce.participants x set refunded = false where x.order_id = of_order and x.refunded
+$function$;
+alter function group_commerce.undo_place_refund(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.undo_place_refund(character varying) from public;
+grant execute on function group_commerce.undo_place_refund(character varying) to fusion_payments;
 
 -- function: group_commerce.update_secure_by(character varying,boolean,integer,integer)
 -- src/db/group-commerce/money.sql
@@ -9164,6 +9357,22 @@ $function$;
 alter function orders.full_order_json(orders.orders,inventory.reservations) owner to fusion_orders;
 revoke all on function orders.full_order_json(orders.orders,inventory.reservations) from public;
 grant execute on function orders.full_order_json(orders.orders,inventory.reservations) to fusion_reader;
+
+-- function: orders.has_bought(character varying)
+-- src/db/orders/campaign-places.sql
+CREATE OR REPLACE FUNCTION orders.has_bought(customer_id character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (select from orders.orders o
+    where o.tenant_id = (select platform.tenant()) and o.customer_id = has_bought.customer_id
+      and o.status = any((select '{confirmed,shipped,delivered}'::text[])::text[]))
+$function$;
+alter function orders.has_bought(character varying) owner to fusion_orders;
+revoke all on function orders.has_bought(character varying) from public;
+grant execute on function orders.has_bought(character varying) to fusion_group_commerce;
 
 -- function: orders.has_details(orders.orders)
 -- src/db/orders/orders.sql
@@ -14024,6 +14233,9 @@ declare
   skus text[];
 begin
   if payment.status = 'succeeded' then
+    if payment.campaign_id is not null then
+      perform group_commerce.undo_place_refund(payment.order_id);
+    end if;
     return orders.reopen_after_failed_refund(payment.order_id);
   elsif payment.status is distinct from 'refunded' then
     return '{}';
