@@ -19,6 +19,7 @@ import {
   releaseTeams,
   settleTeams,
 } from './domain/group-commerce/team-settlement.ts';
+import { updateWaitingLists } from './domain/group-commerce/waiting.ts';
 import { decideOverdueHolds } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders/orders.ts';
@@ -93,13 +94,14 @@ const campaignsJob: Job = {
     const endedCampaigns = await endCampaignsOfTeams(context, budget);
     const { freed, changed } = await freeUnsecured(context, budget);
     const lost = await freeLostPlaces(context, budget);
+    const waiting = await updateWaitingLists(context, budget);
     const ended = await releaseCampaigns(context, {}, budget);
     const releasedTeams = await releaseTeams(context, {}, budget);
     await invalidateAll(context, [...changed, ...lost.changed, ...ended.changed, ...releasedTeams.changed]);
     const ordered = await settleCampaigns(context, {}, budget);
     const settledTeams = await settleTeams(context, {}, budget);
     return {
-      ...{ expired: expired + endedCampaigns, freed: freed + lost.freed, released: ended.released, ordered },
+      ...{ expired: expired + endedCampaigns, freed: freed + lost.freed, waiting, released: ended.released, ordered },
       ...{ endedTeams, settledTeams, releasedTeams: releasedTeams.released },
     };
   },

@@ -126,3 +126,4 @@ drop function if exists orders.count_uses(varchar);
 drop function if exists orders.region_of(jsonb);
 drop function if exists orders.has_terms(varchar); -- price_items
 drop function if exists orders.first_units_worth(numeric, integer, integer, numeric);
+drop function if exists group_commerce.claim_place(group_commerce.group_commerce_campaigns, integer, jsonb);

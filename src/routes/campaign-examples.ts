@@ -62,3 +62,14 @@ export const sampleParticipant = {
   joinedAt: '2026-01-31T12:00:00.000Z',
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
+
+export const sampleWaitingPlace = {
+  id: '019ab3f5-5f60-7172-8d84-9eaf1b2c3d4e',
+  campaignId: sampleCampaign.id,
+  userId: 'user-2',
+  state: 'waiting',
+  position: 3,
+  offeredUntil: null,
+  createdAt: '2026-01-31T12:05:00.000Z',
+  updatedAt: '2026-01-31T12:05:00.000Z',
+};

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { id, page } from '../base/fields.ts';
 import { openingTeam } from '../domain/group-commerce/places.ts';
 import { listTeams, openTeam, readableTeam, teamPlace, teamStatus } from '../domain/group-commerce/teams.ts';
+import { listWaiting, waitingPlace } from '../domain/group-commerce/waiting.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { operation } from '../http/operation.ts';
@@ -14,7 +15,7 @@ import { sampleTeamPlace } from './team-examples.ts';
 const params = z.object({ id });
 const tag = 'Group commerce';
 
-/** The teams of a campaign: `/v1/campaigns/{id}/teams`. */
+/** The teams and the waiting list of a campaign: `/v1/campaigns/{id}/teams` and `/waiting`. */
 export const campaignTeams = new Hono<AppEnv>();
 
 campaignTeams.post(
@@ -64,6 +65,28 @@ campaignTeams.get(
     const { limit, cursor, status } = c.req.valid('query');
     const filter = { campaignId: c.req.valid('param').id, status };
     const rows = await listTeams(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
+    return showPage(c, { rows, limit, position: (row) => row.id });
+  },
+);
+
+campaignTeams.get(
+  '/:id/waiting',
+  operation({
+    id: 'listWaiting',
+    tag,
+    summary: "List a campaign's waiting list, the first in line first",
+    description: 'Users who wait and users with an offer. A customer’s session lists the entry of that customer only.',
+    scope: 'campaigns:write',
+    shoppers: ['session'],
+    params,
+    query: z.object(page),
+    responses: { 200: { description: 'One page', schema: listOf(waitingPlace) } },
+    errors: ['not_found', 'invalid_cursor'],
+  }),
+  async (c) => {
+    const { limit, cursor } = c.req.valid('query');
+    const { id: campaignId } = c.req.valid('param');
+    const rows = await listWaiting(c.var.context, campaignId, positionOf(c, cursor, byId), limit + 1);
     return showPage(c, { rows, limit, position: (row) => row.id });
   },
 );

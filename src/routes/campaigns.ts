@@ -13,13 +13,14 @@ import {
 import { liveToken, makeLiveToken, watchCampaign } from '../domain/group-commerce/live.ts';
 import { listParticipants } from '../domain/group-commerce/participants.ts';
 import { joinCampaign, joining, leaveCampaign, leaving, participant } from '../domain/group-commerce/places.ts';
+import { waitingPlace } from '../domain/group-commerce/waiting.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { showResource } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
 import { showResult } from '../http/result.ts';
-import { sampleCampaign, sampleParticipant } from './campaign-examples.ts';
+import { sampleCampaign, sampleParticipant, sampleWaitingPlace } from './campaign-examples.ts';
 import { listOf, sampleProduct } from './examples.ts';
 
 const params = z.object({ id });
@@ -108,14 +109,25 @@ campaigns.post(
       'To pay, send `{"orderId": …}` from the response to `POST /v1/payments` right away. It returns the `clientSecret`. ' +
       'The buyer confirms it by `secureBy`: an authorization (`pi_…`, `confirmPayment`), or a saved card (`seti_…`, ' +
       '`confirmSetup`) if the campaign ends too late for an authorization. The buyer is charged when the campaign ' +
-      'succeeds. The order exists from then on. Before that, `GET /v1/orders/{id}` returns 404.',
+      'succeeds. The order exists from then on. Before that, `GET /v1/orders/{id}` returns 404.\n\n' +
+      'With `waitlist: true` a full campaign returns 202 and the user’s entry in the waiting list. Nothing is paid and no ' +
+      'stock is held. A place that becomes free is kept for the first in line for ten minutes: the event ' +
+      '`group-commerce.place.offered` says until when. The user takes it by joining again, with another Idempotency-Key. ' +
+      'Otherwise it passes to the next in line.',
     scope: 'campaigns:write',
     shoppers: ['session'],
     idempotency: 'required',
     params,
     body: joining,
     example: { userId: 'user-1' },
-    responses: { 201: { description: 'The participation', schema: participant, example: sampleParticipant } },
+    responses: {
+      201: { description: 'The participation', schema: participant, example: sampleParticipant },
+      202: {
+        description: 'The campaign is full, and the user waits for a place',
+        schema: waitingPlace,
+        example: sampleWaitingPlace,
+      },
+    },
     errors: [
       'not_found',
       'campaign_full',
@@ -130,6 +142,7 @@ campaigns.post(
     const { id: campaignId } = c.req.valid('param');
     const joined = await joinCampaign(c.var.context, campaignId, c.req.valid('json'));
     await invalidateProducts(c.var.context, joined.tenant, joined.skus);
+    if ('waiting' in joined) return showResult(c, joined.waiting, { status: 202, replayed: joined.replayed });
     return showResult(c, joined.participant, { status: 201, replayed: joined.replayed });
   },
 );
@@ -141,21 +154,27 @@ campaigns.post(
     tag,
     summary: 'Leave a campaign that has not succeeded yet',
     description:
-      'The unit of stock is free at once. The payment is released a moment later. Leaving again returns the same response.',
+      'The unit of stock is free at once. The payment is released a moment later. A user who waits for a place leaves the ' +
+      'waiting list. Leaving again returns the same response.',
     scope: 'campaigns:write',
     shoppers: ['session'],
     idempotency: 'optional',
     params,
     body: leaving,
     example: { userId: 'user-1' },
-    responses: { 200: { description: 'The participation, released', schema: participant } },
+    responses: {
+      200: {
+        description: 'The participation, released, or the entry in the waiting list',
+        schema: z.union([participant, waitingPlace]),
+      },
+    },
     errors: ['not_found', 'campaign_not_open', 'conflict'],
   }),
   async (c) => {
     const { id: campaignId } = c.req.valid('param');
     const left = await leaveCampaign(c.var.context, campaignId, c.req.valid('json').userId);
     await invalidateProducts(c.var.context, left.tenant, left.skus);
-    return showResult(c, left.participant, { replayed: left.replayed });
+    return showResult(c, 'waiting' in left ? left.waiting : left.participant, { replayed: left.replayed });
   },
 );
 

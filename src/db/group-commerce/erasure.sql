@@ -1,14 +1,19 @@
 -- requires: platform/access.sql
 -- Erasing and exporting what is stored about a customer.
 
--- Erases the e-mail, addresses and metadata of a user's places. Ids stay, also where the user invited others
--- (`invited_by`): without the customer they name nobody, and referrals still add up. Returns false, and erases nothing, while one of them is
--- not finished. Locks the places by id. For orders.
+-- Erases the e-mail, addresses and metadata of a user's places, and takes the user out of waiting lists. Ids stay, also
+-- where the user invited others (`invited_by`): without the customer they name nobody, and referrals still add up.
+-- Returns false, and erases nothing, while one of the places is not finished. Locks the campaigns of the waiting lists by
+-- id, then the places by id. For orders.
 create or replace function group_commerce.erase_places(user_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   ids text[];
+  lines text[];
 begin
+  lines := array(select w.campaign_id from group_commerce.waiting_places w
+    where w.user_id = erase_places.user_id and w.state in ('waiting', 'offered') order by w.campaign_id);
+  perform 1 from group_commerce.group_commerce_campaigns c where c.id = any(lines) order by c.id for update;
   -- One look-up for each of the two indexes on the user.
   ids := array(select p.id from group_commerce.participants p where p.user_id = erase_places.user_id and p.state <> 'released'
     union all
@@ -20,6 +25,7 @@ begin
   update group_commerce.participants p
   set shipping_address = null, billing_address = null, email = null, metadata = null, updated_at = platform.clock()
   where p.id = any(ids);
+  perform group_commerce.leave_line(l, erase_places.user_id, 'ended') from unnest(lines) l;
   return true;
 end
 $$;
@@ -37,6 +43,20 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   ) p
 $$;
 
+-- The entries of a user in waiting lists, newest first. For orders.
+create or replace function group_commerce.export_waiting(user_id varchar) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'campaignId', w.campaign_id, 'state', w.state,
+    'offeredUntil', platform.iso(w.offered_until), 'createdAt', platform.iso(w.created_at)) order by w.id desc), '[]')
+  from ( -- one look-up for each of the two indexes on the user
+    select x.* from group_commerce.waiting_places x
+    where x.user_id = export_waiting.user_id and x.state in ('waiting', 'offered')
+    union all
+    select x.* from group_commerce.waiting_places x
+    where x.user_id = export_waiting.user_id and x.state in ('taken', 'lapsed', 'left', 'ended')
+  ) w
+$$;
+
 call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.erase_places, group_commerce.export_places to fusion_orders;
+grant execute on function group_commerce.erase_places, group_commerce.export_places, group_commerce.export_waiting to fusion_orders;

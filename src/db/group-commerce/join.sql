@@ -16,22 +16,27 @@ language sql stable as $$
       'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
     when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
       'detail', format('The campaign ended at %s.', platform.iso(c.end_time)))
-    when c.actual_participants >= c.max_participants then jsonb_build_object('error', 'campaign_full',
-      'detail', case c.max_participants when 1 then 'The only place is taken.'
+    when c.actual_participants + c.offered_places >= c.max_participants then jsonb_build_object('error',
+      'campaign_full', 'detail', case when c.offered_places > 0 then
+          format('All %s places are taken, or offered to the first of the waiting list.', c.max_participants)
+        when c.max_participants = 1 then 'The only place is taken.'
         else format('All %s places are taken.', c.max_participants) end) end
 $$;
 
 -- Takes a place and its units of stock, or nothing. `input`: {campaignId, userId?, sku?, quantity?, invitedBy?,
 -- shippingAddress?, billingAddress?, email?, metadata?, shippingOptionId?, participantId, orderId, paymentId,
--- secureSeconds, graceSeconds, holdWithinSeconds, taxQuote?}. The tenant's own `grace_seconds` replaces `graceSeconds`.
--- A customer's session joins as its customer. With taxes, a shipping option or several units the place freezes its
+-- secureSeconds, graceSeconds, holdWithinSeconds, taxQuote?, waitlist?}. The tenant's own `grace_seconds` replaces
+-- `graceSeconds`. A customer's session joins as its customer. With taxes, a shipping option or several units the place freezes its
 -- amounts (orders.settle_place). A second join of a user returns the first one. A successful campaign creates the order
 -- at once, unless its price can still fall. Raises not_found, forbidden. Returns the errors campaign_not_open,
--- campaign_full, conflict (the campaign has teams), customer_not_eligible, insufficient_inventory, limit_per_customer, validation_failed (a SKU
--- or an option that is not offered, a total that cannot be charged), and unavailable with `taxQuestion` until `taxQuote`
--- answers it. Emits campaign.joined, payment.created, at the minimum campaign.successful.
+-- campaign_full, conflict (the campaign has teams), customer_not_eligible, insufficient_inventory, limit_per_customer,
+-- validation_failed (a SKU or an option that is not offered, a total that cannot be charged), and unavailable with
+-- `taxQuestion` until `taxQuote` answers it. Emits campaign.joined, payment.created, at the minimum campaign.successful.
 -- One statement a step: the key, its stored answer, the campaign with an earlier place, the payment, the place, its
 -- units, the answer.
+-- With `waitlist`, a full campaign is no error: the user gets or keeps an entry in the waiting list, and the answer is
+-- {waiting} (waiting.sql). That the campaign is full is then decided with its row locked. A user with an offer takes the
+-- offered place.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -40,6 +45,10 @@ declare
   -- A variable, because to the planner an expression costs the same in an index condition as in a filter. A plan made
   -- while the campaign had no places could later read all of them.
   joining_user varchar := input->>'userId';
+  waits constant boolean := coalesce((input->>'waitlist')::boolean, false);
+  is_locked boolean := false;
+  is_full boolean;
+  place_input jsonb;
   found_place record;
 begin
   if answer is not null then
@@ -49,58 +58,79 @@ begin
     input := group_commerce.as_customer(input);
     joining_user := input->>'userId';
   end if;
-  select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
-    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
-    coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
-    (select group_commerce.participant_json(p) from group_commerce.participants p
-      where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released' and c.mode = 'pool') as place
-  into found_place
-  from group_commerce.group_commerce_campaigns c
-  join platform.tenants tenant on tenant.id = c.tenant_id
-  left join catalog.products product on product.id = c.product_id
-  where c.id = input->>'campaignId';
-  if not found then
-    perform platform.fail('not_found');
-  end if;
-  if found_place.place is not null then
-    return platform.leave(call, 'campaigns.join',
-      found_place.place || group_commerce.place_terms(found_place.campaign));
-  end if;
-  -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
-  if found_place.is_archived then
-    return platform.leave(call, 'campaigns.join',
-      jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
-  end if;
-  found_place.fault := coalesce(found_place.fault,
-    group_commerce.joiner_fault(found_place.campaign, joining_user));
-  if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
-    return platform.leave(call, 'campaigns.join', found_place.fault);
-  end if;
-  input := group_commerce.prepare_place(found_place.campaign, found_place.has_tax, input);
-  if input ? 'error' then
-    return platform.leave(call, 'campaigns.join', input);
-  elsif input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
-    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-      'answer', input || '{"error": "unavailable"}');
-  end if;
-  begin
-    answer := group_commerce.claim_place(found_place.campaign, found_place.grace, input);
-  exception when sqlstate 'FC001' then
-    -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
-    answer := sqlerrm;
-  end;
+  loop -- a second time if the campaign is full and the user wants to wait: then with the campaign locked
+    select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
+      exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
+      coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
+      (select group_commerce.participant_json(p) from group_commerce.participants p
+        where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released' and c.mode = 'pool') as place,
+      w as entry, coalesce(w.state = 'offered', false) as has_offer
+    into found_place
+    from group_commerce.group_commerce_campaigns c
+    join platform.tenants tenant on tenant.id = c.tenant_id
+    left join catalog.products product on product.id = c.product_id
+    left join group_commerce.waiting_places w on w.user_id = joining_user and w.campaign_id = c.id
+      and w.state in ('waiting', 'offered') and (w.state = 'waiting' or w.offered_until > platform.clock())
+    where c.id = input->>'campaignId';
+    if not found then
+      perform platform.fail('not_found');
+    end if;
+    if found_place.place is not null then
+      return platform.leave(call, 'campaigns.join',
+        found_place.place || group_commerce.place_terms(found_place.campaign));
+    end if;
+    -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
+    if found_place.is_archived then
+      return platform.leave(call, 'campaigns.join',
+        jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
+    end if;
+    is_full := coalesce(found_place.fault->>'error' = 'campaign_full', false) and not found_place.has_offer;
+    if is_full and not waits or found_place.fault->>'error' <> 'campaign_full' then
+      -- without a lock, so that the joins of a full campaign do not queue up
+      return platform.leave(call, 'campaigns.join', found_place.fault);
+    end if;
+    found_place.fault := group_commerce.joiner_fault(found_place.campaign, joining_user);
+    if found_place.fault is not null then
+      return platform.leave(call, 'campaigns.join', found_place.fault);
+    end if;
+    place_input := group_commerce.prepare_place(found_place.campaign, found_place.has_tax and not is_full,
+      case when is_full then input - 'shippingOptionId' else input end); -- the price of a place is not fixed by waiting
+    if place_input ? 'error' then
+      return platform.leave(call, 'campaigns.join', place_input);
+    elsif is_full and (found_place.entry).id is not null then
+      return platform.leave(call, 'campaigns.join', group_commerce.waiting_answer(found_place.entry));
+    elsif is_full and is_locked then
+      return platform.leave(call, 'campaigns.join',
+        group_commerce.wait_in_line((found_place.campaign).id, joining_user));
+    elsif not is_full and place_input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
+      return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+        'answer', place_input || '{"error": "unavailable"}');
+    elsif not is_full then
+      begin
+        answer := group_commerce.claim_place(found_place.campaign, found_place.grace, place_input, found_place.entry);
+      exception when sqlstate 'FC001' then
+        -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
+        answer := sqlerrm;
+      end;
+      exit when is_locked or not waits or answer->>'error' is distinct from 'campaign_full';
+    end if;
+    perform group_commerce.lock_campaign(input->>'campaignId');
+    perform group_commerce.lapse_offers(input->>'campaignId');
+    is_locked := true;
+  end loop;
   return platform.leave(call, 'campaigns.join', answer);
 end
 $$;
 
--- Takes a place in the campaign, which was read as `c`. Its payment is written first, because it needs no contended
+-- Takes a place in the campaign, which was read as `c`. `w`: the user's entry in the waiting list, if there is one; with
+-- an offer, it takes the offered place. The place's payment is written first, because it needs no contended
 -- row. Then one conditional update takes the place and decides success, and the same statement counts the units of the
--- customer (campaign_customers, up to `maxPerCustomer`), stores the participant (participants_one_place_a_user) and
--- campaign.joined. Raises FC001 with the answer if there is no place or no stock, or the customer has too many units.
--- Raises a serialization failure if the campaign became successful since it was read, or if the same user joins at the
--- same time: the Worker repeats the call, which then finds this.
+-- customer (campaign_customers, up to `maxPerCustomer`), ends the entry, stores the participant (participants_one_place_a_user)
+-- and campaign.joined. Raises FC001 with the answer if there is no place or no stock, or the customer has too many units.
+-- Raises a serialization failure if the campaign became successful or the entry changed since they were read, or if the
+-- same user joins at the same time: the Worker repeats the call, which then finds this.
 create or replace function group_commerce.claim_place(c group_commerce.group_commerce_campaigns, grace_seconds integer,
-  input jsonb) returns jsonb
+  input jsonb, w group_commerce.waiting_places) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   tenant constant varchar := platform.tenant();
@@ -109,6 +139,7 @@ declare
   is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
   joining_user constant varchar := input->>'userId';
   units constant integer := (input->>'quantity')::integer;
+  offers constant integer := coalesce(w.state = 'offered', false)::int;
   succeeds boolean;
   place record;
   participant group_commerce.participants;
@@ -120,7 +151,7 @@ begin
   end if;
   with taken as (
     update group_commerce.group_commerce_campaigns x
-    set actual_participants = x.actual_participants + 1,
+    set actual_participants = x.actual_participants + 1, offered_places = x.offered_places - offers,
         secured_participants = x.secured_participants + is_free::int,
         secured_units = x.secured_units + is_free::int * units,
         status = case when x.status = 'active' and x.min_participants <= case x.success_on
@@ -128,8 +159,12 @@ begin
           then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
     where x.id = c.id and x.status = c.status and x.settled_price is null
-      and x.actual_participants + x.offered_places < x.max_participants
+      and x.offered_places >= offers and x.actual_participants + x.offered_places - offers < x.max_participants
     returning x as campaign
+  ), accepted as (
+    update group_commerce.waiting_places y set state = 'taken', updated_at = now_at from taken
+    where y.id = w.id and y.state = w.state and (offers = 0 or y.offered_until > now_at)
+    returning y.id
   ), counted as (
     insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
     select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
@@ -147,7 +182,8 @@ begin
         else (input->>'secureSeconds')::int end) end,
       case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
       nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, input->>'invitedBy'
-    from taken where c.max_per_customer is null or exists (select from counted)
+    from taken where (c.max_per_customer is null or exists (select from counted))
+      and (w.id is null or exists (select from accepted))
     on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
     returning p as participant
   ), event as (
@@ -176,7 +212,7 @@ begin
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
     raise exception using errcode = 'serialization_failure',
-      message = 'the campaign became successful, or the user joins at the same time';
+      message = 'the campaign or the waiting list changed, or the user joins at the same time';
   end if;
   succeeds := c.status = 'active' and (place.campaign).status = 'successful';
   c := place.campaign;
@@ -201,7 +237,8 @@ end
 $$;
 
 -- `input`: {campaignId, userId?}; a customer's session leaves as its customer. Allowed while the campaign collects
--- places. A user who has left already gets the same result. Raises not_found. Returns the errors campaign_not_open and
+-- places. A user without a place leaves the waiting list; the answer is then {waiting}. A user who has left already gets
+-- the same result. Raises not_found. Returns the errors campaign_not_open and
 -- conflict (the campaign has teams). Emits campaign.left, payment.cancelled, inventory.released.
 create or replace function group_commerce.leave_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -209,6 +246,7 @@ declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave', '{session}');
   campaign group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
+  entry group_commerce.waiting_places;
   changed text[] := '{}';
 begin
   if replay is not null then
@@ -228,10 +266,21 @@ begin
   end if;
   select * into participant from group_commerce.participants x
     where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
-  if not found then -- by idx_participants_released, whose condition is this status
+  if not found then
+    entry := group_commerce.leave_line(campaign.id, input->>'userId', 'left');
+    if entry.id is not null then
+      return platform.leave(call, 'campaigns.leave', group_commerce.waiting_answer(entry));
+    end if;
+    -- by idx_participants_released and idx_waiting_places_ended, whose conditions are these states
     select * into participant from group_commerce.participants x
       where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state = 'released'
       order by x.id desc limit 1 for update;
+    select * into entry from group_commerce.waiting_places w
+      where w.campaign_id = campaign.id and w.user_id = input->>'userId'
+        and w.state in ('taken', 'lapsed', 'left', 'ended') order by w.id desc limit 1;
+    if entry.updated_at > coalesce(participant.updated_at, '-infinity') then
+      return platform.leave(call, 'campaigns.leave', group_commerce.waiting_answer(entry));
+    end if;
   end if;
   if participant.id is null then
     perform platform.fail('not_found');

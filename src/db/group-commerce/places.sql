@@ -195,7 +195,8 @@ $$;
 -- Frees places of one campaign and returns the SKUs whose stock changes. If `ending` is not null, also ends their
 -- payments with that status and releases their units; for a place whose order has ended, the orders service has already
 -- done that. The caller has locked the places (lock_places). If the leader of a team is among them, the earliest member
--- leads; a forming team without members is cancelled. Emits campaign.left or team.left for each, team.cancelled.
+-- leads; a forming team without members is cancelled. The places of a pool are offered to
+-- its waiting list. Emits campaign.left or team.left for each, team.cancelled, place.offered.
 create or replace function group_commerce.free_places(campaign varchar, ids text[], why text, ending text)
 returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -228,6 +229,7 @@ begin
     perform platform.emit('group-commerce.campaign.left', campaign_row.id,
       jsonb_build_object('campaign', group_commerce.campaign_json(campaign_row), 'userId', u, 'reason', why), false)
     from unnest(freed.users) u;
+    perform group_commerce.offer_places(campaign);
   else
     select * into campaign_row from group_commerce.group_commerce_campaigns x where x.id = campaign;
     perform group_commerce.shrink_teams(freed.teams, freed.orders, why);

@@ -206,6 +206,18 @@ export type ParticipantRow = {
   changedSkus?: string[];
 };
 
+/** An entry of a waiting list as `group_commerce.waiting_json` returns it. */
+export type WaitingRow = {
+  id: string;
+  campaignId: string;
+  userId: string;
+  state: 'waiting' | 'offered' | 'taken' | 'lapsed' | 'left' | 'ended';
+  position: number | null;
+  offeredUntil: string | null;
+  createdAt: string;
+  updatedAt: string;
+};
+
 const row = {
   campaign: sql<CampaignRow>`group_commerce.campaign_json("group_commerce_campaigns")`,
   version: campaigns.version,

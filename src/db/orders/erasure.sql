@@ -71,7 +71,7 @@ end
 $$;
 
 -- Everything that is stored about a customer, for an export. `input`: {id, before?, limit}. Returns {customer, carts,
--- places, orders}: the orders newest first, `limit` of them below the id `before`; the others only without `before`.
+-- places, waiting, orders}: the orders newest first, `limit` of them below the id `before`; the others only without `before`.
 -- Raises not_found.
 create or replace function orders.export_customer(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
@@ -103,7 +103,7 @@ begin
           'billingAddress', c.billing_address, 'discountCodes', to_jsonb(c.discount_codes), 'metadata', c.metadata,
           'orderId', c.order_id, 'createdAt', platform.iso(c.created_at), 'updatedAt', platform.iso(c.updated_at))
           order by c.id desc), '[]') from orders.carts c where c.id = any(cart_ids)),
-      'places', group_commerce.export_places(customer.id));
+      'places', group_commerce.export_places(customer.id), 'waiting', group_commerce.export_waiting(customer.id));
   end if;
   return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
 end

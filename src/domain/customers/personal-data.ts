@@ -12,6 +12,9 @@ export const customerExport = z
     customer,
     carts: z.array(z.looseObject({ id, status: z.string(), shippingAddress: address.nullable(), createdAt: time })),
     places: z.array(z.looseObject({ id, campaignId: id, shippingAddress: address.nullable(), joinedAt: time })),
+    waiting: z
+      .array(z.looseObject({ id, campaignId: id, state: z.string(), createdAt: time }))
+      .meta({ description: 'Entries in waiting lists of campaigns' }),
     orders: z.array(order).meta({ description: 'Newest first' }),
   })
   .meta({ id: 'CustomerExport' });
@@ -26,7 +29,7 @@ export async function eraseCustomer(context: Context, customerId: string): Promi
   await runWrite(context, 'orders.erase_customer', { id: customerId }, 1_000);
 }
 
-type Page = { orders: OrderRow[]; customer: unknown; carts: unknown; places: unknown };
+type Page = { orders: OrderRow[]; customer: unknown; carts: unknown; places: unknown; waiting: unknown };
 
 const pageSize = 100;
 

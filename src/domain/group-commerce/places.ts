@@ -9,6 +9,7 @@ import { taxLine } from '../orders/order.ts';
 import { type ErrorResult, toApiError } from '../refusals.ts';
 import { runWithTax } from '../tax/provider.ts';
 import { holdWithinSeconds } from './card-holds.ts';
+import { toWaitingPlace, type WaitingAnswer } from './waiting.ts';
 
 export const participant = z
   .object({
@@ -71,7 +72,13 @@ const place = {
   shippingOptionId: id.optional().meta({ description: 'Adds the price of this shipping option' }),
 };
 
-export const joining = z.strictObject(place);
+export const joining = z.strictObject({
+  ...place,
+  waitlist: z.boolean().optional().meta({
+    description:
+      'If the campaign is full: wait in line for a place instead of the error `campaign_full`. Default: false',
+  }),
+});
 export const joiningTeam = z.strictObject({
   ...place,
   merge: z
@@ -140,10 +147,17 @@ export const placeTerms = ({ now, settings }: Context) => ({
   holdWithinSeconds,
 });
 
+function toPlaceResult(tenant: string, answer: ParticipantRow | WaitingAnswer | ErrorResult, replayed: boolean) {
+  if ('error' in answer) throw toApiError(answer, replayed);
+  if ('waiting' in answer) return { waiting: toWaitingPlace(answer.waiting), skus: [], tenant, replayed };
+  return { participant: toParticipant(answer), skus: answer.changedSkus ?? [], tenant, replayed };
+}
+
 /**
  * Takes one place and its units of stock in one call, or nothing. The campaign's row is locked, and the same statement
- * decides success if this join reaches the minimum. If the user has joined before, returns that participation. With a
- * tax provider there are two calls, and the provider is asked between them.
+ * decides success if this join reaches the minimum. If the user has joined before, returns that participation. With
+ * `waitlist`, a full campaign is no error: returns the user's entry in the waiting list. With a tax provider there are two
+ * calls, and the provider is asked between them.
  * @throws ApiError not_found, campaign_full, campaign_not_open, conflict (the campaign has teams), customer_not_eligible,
  * insufficient_inventory, limit_per_customer, forbidden (a session names another user), validation_failed (no user, a
  * SKU or an option that is not offered, a total that cannot be charged, no tax for this address), unavailable (the tax
@@ -151,7 +165,7 @@ export const placeTerms = ({ now, settings }: Context) => ({
  */
 export async function joinCampaign(context: Context, campaignId: string, joiner: z.infer<typeof joining>) {
   requireUser(context, joiner.userId);
-  const { tenant, answer, replayed } = await runWithTax<WriteResult<ParticipantRow | ErrorResult>>(
+  const { tenant, answer, replayed } = await runWithTax<WriteResult<ParticipantRow | WaitingAnswer | ErrorResult>>(
     context,
     'group_commerce.join_campaign',
     {
@@ -160,23 +174,21 @@ export async function joinCampaign(context: Context, campaignId: string, joiner:
       ...placeTerms(context),
     },
   );
-  if ('error' in answer) throw toApiError(answer, replayed);
-  return { participant: toParticipant(answer), skus: answer.changedSkus ?? [], tenant, replayed };
+  return toPlaceResult(tenant, answer, replayed);
 }
 
 /**
  * Gives up a place before the campaign has succeeded. The unit is released in the same transaction, the payment by the
- * queue. If the user has left before, returns the same result.
+ * queue. A user who waits for a place leaves the waiting list. If the user has left before, returns the same result.
  * @throws ApiError not_found, campaign_not_open, conflict (the campaign has teams), forbidden (a session names another
  * user), validation_failed (no user)
  */
 export async function leaveCampaign(context: Context, campaignId: string, userId: string | undefined) {
   requireUser(context, userId);
-  const { tenant, answer, replayed } = await context.db.run<WriteResult<ParticipantRow | ErrorResult>>(
+  const { tenant, answer, replayed } = await context.db.run<WriteResult<ParticipantRow | WaitingAnswer | ErrorResult>>(
     'group_commerce.leave_campaign',
     context.call,
     { campaignId, userId },
   );
-  if ('error' in answer) throw toApiError(answer, replayed);
-  return { participant: toParticipant(answer), skus: answer.changedSkus ?? [], tenant, replayed };
+  return toPlaceResult(tenant, answer, replayed);
 }
