@@ -29,7 +29,7 @@ afterAll(async () => {
 const skus = ['A', 'B', 'C'];
 /** The ids of the products are in another order than their SKUs. */
 const idOf = (sku: string) => `p-${skus.length - skus.indexOf(sku)}`;
-const campaigns = ['camp-1', 'camp-2', 'camp-3'];
+const campaigns = ['camp-1', 'camp-2', 'camp-3', 'full'];
 const groups = ['group-1', 'group-2'];
 const collections = ['coll-1', 'coll-2', 'coll-3'];
 const discounts = ['code-1', 'code-2', 'code-3'];
@@ -98,8 +98,9 @@ const statements: Record<string, () => Promise<unknown>> = {
         participantId: randomUUID(),
         orderId: randomUUID(),
       },
-      ...{ paymentId: randomUUID(), secureSeconds: 0, graceSeconds: 60, holdWithinSeconds: 600_000 },
+      ...{ paymentId: randomUUID(), secureSeconds: 0, graceSeconds: 60, holdWithinSeconds: 600_000, waitlist: true },
     }),
+  'update waiting': () => run('group_commerce.update_waiting', job({ now: inOneHour() }), { limit: 20 }),
   leave: () =>
     run('group_commerce.leave_campaign', call(), { campaignId: oneOf(campaigns), userId: `u-${randomBelow(60)}` }),
   'free unsecured': () => run('group_commerce.free_unsecured', job({ now: inOneHour() }), { limit: 20 }),
@@ -307,8 +308,8 @@ test('no two statements that lock several rows can deadlock', async () => {
       ...{
         id,
         productId: idOf('A'),
-        minParticipants: index === 2 ? 4 : 400,
-        maxParticipants: 500,
+        minParticipants: index === 2 ? 4 : id === 'full' ? 5 : 400,
+        maxParticipants: id === 'full' ? 5 : 500,
         price: 5,
         successOn: 'joined',
       },

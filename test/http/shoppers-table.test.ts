@@ -50,6 +50,7 @@ const reach: Record<string, Reach> = {
   leaveTeam: { by: ['own', 'other'], otherwise: 'not_found' }, // both have joined the team before
   listParticipants: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
   listReferrals: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
+  listWaiting: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
   createCustomerSession: { by: [], otherwise: 'forbidden' }, // the request names a customer
 };
 

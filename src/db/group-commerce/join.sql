@@ -199,11 +199,12 @@ begin
   select t.campaign, j.participant, exists (select from counted) as is_counted into place
   from (select 1) one left join taken t on true left join joined j on true;
   participant := place.participant;
-  -- The user began to wait since `w` was read, and has an offer: with a free place, nobody else in line has none.
-  if participant.id is not null and w.id is null and (place.campaign).offered_places > 0 and exists (
-    select from group_commerce.waiting_places y
-    where y.user_id = joining_user and y.campaign_id = c.id and y.state = 'offered' and y.offered_until > now_at) then
-    raise exception using errcode = 'serialization_failure', message = 'the user has an offer';
+  -- Whether the user got an offer since `w` was read. A query of its own, so that only campaigns with offers pay for it.
+  if participant.id is not null and w.id is null and (place.campaign).offered_places > 0 then
+    if exists (select from group_commerce.waiting_places y
+      where y.user_id = joining_user and y.campaign_id = c.id and y.state = 'offered' and y.offered_until > now_at) then
+      raise exception using errcode = 'serialization_failure', message = 'the user has an offer';
+    end if;
   end if;
   if participant.id is null then
     if place.campaign is null then
