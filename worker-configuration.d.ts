@@ -16,6 +16,7 @@ interface __BaseEnv_Env {
 	RESERVATION_TTL_SECONDS: string;
 	JOIN_SECURE_SECONDS: string;
 	CAMPAIGN_GRACE_SECONDS: string;
+		ACTION_REQUIRED_SECONDS: string;
 	LIVE_SECONDS: string;
 	STRIPE_REQUESTS_PER_SECOND: string;
 }
@@ -30,7 +31,7 @@ type StringifyValues<EnvType extends Record<string, unknown>> = {
 	[Binding in keyof EnvType]: EnvType[Binding] extends string ? EnvType[Binding] : string;
 };
 declare namespace NodeJS {
-	interface ProcessEnv extends StringifyValues<Pick<Cloudflare.Env, "KAFKA_REST_DIALECT" | "RESERVATION_TTL_SECONDS" | "JOIN_SECURE_SECONDS" | "CAMPAIGN_GRACE_SECONDS" | "LIVE_SECONDS" | "STRIPE_REQUESTS_PER_SECOND">> {}
+	interface ProcessEnv extends StringifyValues<Pick<Cloudflare.Env, "KAFKA_REST_DIALECT" | "RESERVATION_TTL_SECONDS" | "JOIN_SECURE_SECONDS" | "CAMPAIGN_GRACE_SECONDS" | "ACTION_REQUIRED_SECONDS" | "LIVE_SECONDS" | "STRIPE_REQUESTS_PER_SECOND">> {}
 }
 declare module "*.txt" {
 	const value: string;

@@ -9,6 +9,7 @@ import {
   expireCampaigns,
   freeLostPlaces,
   freeUnsecured,
+  priceCampaigns,
   releaseCampaigns,
   settleCampaigns,
 } from './domain/group-commerce/settlement.ts';
@@ -92,6 +93,7 @@ const campaignsJob: Job = {
     const expired = await expireCampaigns(context, budget);
     const endedTeams = (await endTeams(context, budget.part(40))) + (await cancelTeams(context, {}, budget.part(20)));
     const endedCampaigns = await endCampaignsOfTeams(context, budget);
+    const priced = await priceCampaigns(context, budget);
     const { freed, changed } = await freeUnsecured(context, budget);
     const lost = await freeLostPlaces(context, budget);
     const waiting = await updateWaitingLists(context, budget);
@@ -101,8 +103,8 @@ const campaignsJob: Job = {
     const ordered = await settleCampaigns(context, {}, budget);
     const settledTeams = await settleTeams(context, {}, budget);
     return {
-      ...{ expired: expired + endedCampaigns, freed: freed + lost.freed, waiting, released: ended.released, ordered },
-      ...{ endedTeams, settledTeams, releasedTeams: releasedTeams.released },
+      ...{ expired: expired + endedCampaigns, priced, freed: freed + lost.freed, waiting, released: ended.released },
+      ...{ ordered, endedTeams, settledTeams, releasedTeams: releasedTeams.released },
     };
   },
 };

@@ -150,6 +150,8 @@ const schema = z.object({
   LIVE_SECONDS: z.coerce.number().int().min(1).max(600).default(50),
   /** How long an order of a successful campaign waits for a payment that was not authorized before. */
   CAMPAIGN_GRACE_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
+  /** How long an order waits until its buyer confirms the charge of a saved card, if the bank asks for the buyer. */
+  ACTION_REQUIRED_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(86_400),
 });
 
 /** Used only for labels that we draw ourselves. A real carrier would treat it as the actual sender. */

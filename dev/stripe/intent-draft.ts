@@ -92,7 +92,7 @@ export function setFields(intent: Intent, params: Params): void {
 }
 
 /** The calculation whose tax the payment contains. Stripe reports the tax when the payment succeeds. */
-function readTaxHook(account: Account, params: Params, amount: number): Pick<Intent, 'hooks'> {
+export function readTaxHook(account: Account, params: Params, amount: number): Pick<Intent, 'hooks'> {
   const calculation = params.child('hooks')?.child('inputs')?.child('tax')?.required('calculation');
   if (calculation === undefined) return {};
   const name = 'hooks[inputs][tax][calculation]';

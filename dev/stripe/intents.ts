@@ -5,7 +5,7 @@ import { checkMethod, checkReturnUrl, confirmIntent, readConfirm } from './confi
 import { requireCharges } from './connect.ts';
 import { checkAmount, formatAmount, readCurrency } from './currencies.ts';
 import { loadCustomer } from './customers.ts';
-import { CAPTURE_METHODS, draftIntent, rejectPaymentMethodTypes, setFields } from './intent-draft.ts';
+import { CAPTURE_METHODS, draftIntent, readTaxHook, rejectPaymentMethodTypes, setFields } from './intent-draft.ts';
 import { listPage } from './lists.ts';
 import { factsOf, readMethod } from './methods.ts';
 import type { Intent, Method } from './store.ts';
@@ -126,7 +126,7 @@ export function confirmByHand(account: Account, intent: Intent, method: string):
 
 export function captureIntent(call: Call): Intent {
   const { account, params } = call;
-  params.allowOnly(['amount_to_capture', 'final_capture', 'metadata']);
+  params.allowOnly(['amount_to_capture', 'final_capture', 'hooks', 'metadata']);
   const requested = params.integer('amount_to_capture', 1);
   if (params.flag('final_capture') === false)
     throw invalid('The emulator supports a single capture only.', 'final_capture');
@@ -147,7 +147,9 @@ export function captureIntent(call: Call): Intent {
     const code = 'amount_too_large';
     throw badRequest(`The amount_to_capture must be at most ${maximum}.`, { code, param: 'amount_to_capture' });
   }
+  const hooks = readTaxHook(account, params, amount);
   const charge = loadCharge(account, intent.latest_charge, 'charge');
+  Object.assign(intent, hooks);
   intent.metadata = params.metadata(intent.metadata);
   intent.status = 'succeeded';
   intent.amount_received = amount;

@@ -5,9 +5,9 @@ import { cancelTeams, releaseTeams, settleTeams } from '../domain/group-commerce
 import { invalidateProducts } from '../http/edge-cache.ts';
 
 /**
- * campaign.successful, team.successful: makes orders and charges. campaign.expired, .failed, team.expired, .cancelled:
- * releases the places. campaign.failed also cancels the campaign's forming teams. order.failed, .cancelled: frees the
- * order's place. The teams of a batch are processed together.
+ * campaign.successful, campaign.priced (with tiers), team.successful: makes orders and charges. campaign.expired, .failed,
+ * team.expired, .cancelled: releases the places. campaign.failed also cancels the campaign's forming teams. order.failed,
+ * .cancelled: frees the order's place. The teams of a batch are processed together.
  */
 export async function consumeForGroupCommerce(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'order.failed' || topic === 'order.cancelled') {
@@ -31,7 +31,7 @@ export async function consumeForGroupCommerce(context: Context, tenant: string, 
     return;
   }
   for (const campaignId of new Set(events.map((event) => event.subject))) {
-    if (topic === 'group-commerce.campaign.successful') {
+    if (topic === 'group-commerce.campaign.successful' || topic === 'group-commerce.campaign.priced') {
       await settleCampaigns(context, { tenant, campaignId });
     } else if (topic === 'group-commerce.campaign.expired' || topic === 'group-commerce.campaign.failed') {
       const { changed } = await releaseCampaigns(context, { tenant, campaignId });

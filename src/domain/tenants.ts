@@ -41,7 +41,8 @@ const settings = {
   }),
   graceSeconds: seconds(days(30)).meta({
     description:
-      'How long an order of a successful campaign waits for its payment; null: `CAMPAIGN_GRACE_SECONDS` of the Worker',
+      'How long an order of a successful campaign waits for its payment; null: `CAMPAIGN_GRACE_SECONDS` of the Worker, or ' +
+      '`ACTION_REQUIRED_SECONDS` if the bank asks for the buyer of a saved card',
   }),
   storefrontUrl: siteUrl.nullable().meta({ description: 'Where buyers find the shop' }),
   oidc: z

@@ -89,14 +89,18 @@ export async function closeSetup(
 }
 
 /**
- * Captures the authorization of a place. If it can no longer be captured, returns its current state.
+ * Captures the amount of a place from its authorization, which may be higher: Stripe releases the rest. The amount is
+ * part of the idempotency key. If it can no longer be captured, for example because the response to an earlier capture
+ * was lost, returns its current state.
  * @throws StripeCallError
  */
 export async function captureHold(settings: StripeSettings, task: ChargeTask): Promise<StripeUpdate> {
   if (task.intentId === null) throw new Error(`the payment ${task.id} cannot be captured: it has no PaymentIntent`);
-  const key = { idempotencyKey: `capture-${task.id}-${task.attempt}` };
+  const amount = minorOf(task);
+  const key = { idempotencyKey: `capture-${task.id}-${amount}-${task.attempt}` };
+  const params = { amount_to_capture: amount, ...(typeof task.authorized === 'string' ? taxHook(task) : {}) };
   try {
-    const captured = openStripe(settings, task.account).paymentIntents.capture(task.intentId, {}, key);
+    const captured = openStripe(settings, task.account).paymentIntents.capture(task.intentId, params, key);
     return intentUpdate(task.account, await captured);
   } catch (error) {
     const { StripeCardError, StripeInvalidRequestError } = Stripe.errors;

@@ -77,7 +77,10 @@ export type IntentTask = {
   tenant: string;
   account: StripeAccount;
   orderId: string;
+  /** What the payment takes. */
   amount: string;
+  /** The amount of the PaymentIntent, if less may be captured. */
+  authorized?: string | null;
   currency: string;
   attempt: number;
   /**
@@ -210,7 +213,8 @@ export const taxHook = ({ taxCalculation }: IntentTask) =>
 /**
  * Creates the PaymentIntent of a payment. Repeated calls return the same one, because the idempotency key is made from
  * the payment's row. Nothing is charged before the buyer confirms. With mode `hold` the confirmation only
- * authorizes the amount; the capture charges it.
+ * authorizes the amount; the capture charges it. If the price can still fall, the PaymentIntent is for the entry price
+ * and names no calculation of Stripe Tax: the capture names it, if the price has not fallen.
  *
  * If Stripe has stored an error for the key, the next key may make a second PaymentIntent. The first cannot be found
  * (it has no customer, and search by metadata lags), but nobody has its client secret. If it is paid anyway, its event
@@ -221,12 +225,12 @@ export async function createIntent(context: Context, task: IntentTask): Promise<
   return callStripe(
     openStripe(context.settings, task.account).paymentIntents.create(
       {
-        amount: minorOf(task),
+        amount: minorOf({ ...task, amount: task.authorized ?? task.amount }),
         currency: task.currency.toLowerCase(),
         automatic_payment_methods: { enabled: true },
         ...excludedMethods(task),
         ...(task.mode === 'hold' ? { capture_method: 'manual' as const } : {}),
-        ...taxHook(task),
+        ...(typeof task.authorized === 'string' ? {} : taxHook(task)),
         metadata: metadataOf(context, task),
       },
       { idempotencyKey: `payment-${task.id}-${task.attempt}` },

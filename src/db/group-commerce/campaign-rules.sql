@@ -49,8 +49,10 @@ language sql stable as $$
     where product.id is not null and v.sku <> product.sku and (v.id is null or v.group_id is null
       or v.group_id is distinct from product.group_id or v.currency <> product.currency)
     union all
+    -- A tier costs something, so that every place has a payment.
     select 200 + t.ord, format('/tiers/%s/price', t.ord - 1),
-      group_commerce.price_fault((t.tier->>'price')::numeric, product.currency)
+      case when (t.tier->>'price')::numeric = 0 then 'must be above 0'
+        else group_commerce.price_fault((t.tier->>'price')::numeric, product.currency) end
     from jsonb_array_elements(nullif(input->'tiers', 'null')) with ordinality t(tier, ord) where product.id is not null
   )
   select jsonb_agg(jsonb_build_object('pointer', f.pointer, 'detail', f.detail) order by f.place)

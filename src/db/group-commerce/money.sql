@@ -2,14 +2,16 @@
 -- How the payment and the order of a place change the place.
 
 -- Counts a place as secured in its campaign or team, which may decide success: in a pool while it is active, in a team
--- while it forms, before its end. The caller has locked the campaign or team and the place. Emits campaign.successful or
--- team.successful.
+-- while it forms, before its end. In a successful pool with tiers, the place that makes all places secured also fixes
+-- the price, unless it is fixed already. The caller has locked the campaign or team and the place. Emits
+-- campaign.successful, campaign.priced or team.successful.
 create or replace function group_commerce.count_secured(participant group_commerce.participants) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   campaign group_commerce.group_commerce_campaigns;
   team group_commerce.teams;
   status_before varchar;
+  price_before numeric;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x where x.id = participant.campaign_id;
   if participant.team_id is not null then
@@ -26,21 +28,31 @@ begin
     return;
   end if;
   status_before := campaign.status;
+  price_before := campaign.settled_price;
   update group_commerce.group_commerce_campaigns x
   set secured_participants = x.secured_participants + 1, secured_units = x.secured_units + participant.quantity,
       status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
         and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
+      settled_price = case when x.tiers is not null and x.settled_price is null
+          and x.secured_participants + 1 = x.max_participants
+          and (x.status = 'successful' or x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time)
+        then group_commerce.tier_price(x.tiers, x.price, x.secured_participants + 1,
+          x.secured_units + participant.quantity)
+        else x.settled_price end,
       version = platform.next_version(x.version), updated_at = platform.clock()
   where x.id = participant.campaign_id returning * into campaign;
   if status_before = 'active' and campaign.status = 'successful' then
     perform group_commerce.emit_campaign(campaign, 'successful', true);
+  end if;
+  if price_before is null and campaign.settled_price is not null then
+    perform group_commerce.emit_campaign(campaign, 'priced', true);
   end if;
 end
 $$;
 
 -- The money of a place is secured. With `successOn: secured` the place counts from now on, and this statement may
 -- decide success. If the place has an order already, its payment is captured. The caller has locked the place. For
--- payments. Emits campaign.successful or team.successful.
+-- payments. Emits campaign.successful, campaign.priced or team.successful.
 create or replace function group_commerce.mark_secured(of_order varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -81,11 +81,17 @@ begin
   end if;
   input := input || jsonb_build_object('sku', chosen_sku, 'quantity', quantity);
   if has_tax or quantity > 1 or input->>'shippingOptionId' is not null then
-    amounts := orders.settle_place(input || jsonb_build_object('price', c.price, 'currency', c.currency));
+    amounts := orders.settle_place(input || jsonb_build_object('price', c.price, 'currency', c.currency)
+      || case when c.tiers is not null then '{"keepTerms": true}'::jsonb else '{}' end);
     if amounts ?| '{error,taxQuestion}' then
       return amounts;
     end if;
     input := input || jsonb_build_object('amounts', amounts);
+    fault := group_commerce.lowest_price_fault(c, input);
+    if fault is not null then
+      return jsonb_build_object('error', 'validation_failed', 'errors',
+        jsonb_build_array(jsonb_build_object('pointer', '', 'detail', fault)));
+    end if;
   end if;
   return input;
 end
@@ -103,13 +109,14 @@ language sql stable as $$
 $$;
 
 -- Opens the payment of a new place. It is held if the latest possible end of the campaign or team, with the time for
--- late payers, is near enough for an authorization. Otherwise the card is saved. Nothing to do for a free place.
+-- late payers, is near enough for an authorization. Otherwise the card is saved. If the price can still fall, the hold
+-- authorizes the entry price, and less may be captured. Nothing to do for a free place.
 create or replace function group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb,
   latest_end timestamptz, is_charged_at_once boolean) returns void
 language sql as $$
   select payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
     'campaignId', c.id, 'userId', input->'userId', 'amount', coalesce(input->'amounts'->'total', to_jsonb(c.price)),
-    'currency', c.currency, 'taxCalculation', input->'amounts'->'taxCalculation',
+    'canFall', c.tiers is not null, 'currency', c.currency, 'taxCalculation', input->'amounts'->'taxCalculation',
     'mode', case when is_charged_at_once then 'order'
       when latest_end <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
       else 'card' end))

@@ -1,4 +1,4 @@
--- requires: group-commerce/places.sql, platform/set-aside.sql
+-- requires: group-commerce/places.sql, group-commerce/tiers.sql, platform/set-aside.sql
 -- How campaigns end, and what happens to their places then. Batches can be resumed: each participant's state shows
 -- whether it is still to be processed, so any later run continues.
 
@@ -80,7 +80,8 @@ begin
 end
 $$;
 
--- Creates the orders of these places of a successful campaign.
+-- Creates the orders of these places of a successful campaign. If its price has fallen, the final amounts are written to
+-- the places and their payments first, before a capture is requested.
 create or replace function group_commerce.settle_places(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -90,6 +91,7 @@ declare
   unsecured_ids text[] := '{}';
   processing_ids text[] := '{}';
   free_ids text[] := '{}'; -- of the secured: there is nothing to pay
+  lowered jsonb := '[]'; -- the payments whose amount has fallen
   grace_end timestamptz;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
@@ -103,9 +105,14 @@ begin
     where x.id = any(ids) and x.state = any((select '{joined,secured}'::text[])::text[])
     order by x.id for update
   loop
+    if campaign.settled_price < campaign.price then
+      participant.amounts := group_commerce.final_amounts(campaign, participant);
+      lowered := lowered || jsonb_build_object('orderId', participant.order_id,
+        'amount', coalesce(participant.amounts->'total', to_jsonb(campaign.settled_price)));
+    end if;
     update group_commerce.participants x
     set state = 'ordered', secure_by = case when x.secured_at is null then greatest(grace_end, x.secure_by) end,
-        updated_at = platform.clock()
+        amounts = participant.amounts, updated_at = platform.clock()
     where x.id = participant.id;
     perform group_commerce.create_place_order(campaign, participant);
     if participant.secured_at is not null then
@@ -120,6 +127,9 @@ begin
       unsecured_ids := unsecured_ids || participant.order_id::text;
     end if;
   end loop;
+  if lowered <> '[]' then
+    perform payments.lower_amounts(lowered);
+  end if;
   perform payments.request_captures(secured_ids);
   perform inventory.keep_until(unsecured_ids, grace_end);
   perform inventory.emit_reserved(secured_ids || unsecured_ids || processing_ids);
@@ -147,7 +157,8 @@ begin
 end
 $$;
 
--- Finds a pool of these statuses that is not settled (places of teams are settled by team), and sets its tenant for the rest of the transaction. It picks
+-- Finds a pool of these statuses that is not settled, and whose price is fixed if it succeeded. Places of teams are
+-- settled by team. Sets its tenant for the rest of the transaction. It picks
 -- a random tenant, so that no tenant waits until another tenant's campaigns are all settled.
 create or replace function group_commerce.find_unsettled_campaign(call jsonb, input jsonb, statuses text[])
 returns group_commerce.group_commerce_campaigns
@@ -158,6 +169,7 @@ begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
   select * into campaign from group_commerce.group_commerce_campaigns x
     where x.settled_at is null and x.status <> 'active' and x.status = any(statuses) and x.mode = 'pool'
+      and (x.tiers is null or x.settled_price is not null or x.status <> 'successful')
       and (input->>'campaignId' is null or x.id = input->>'campaignId')
       and x.id <> all(platform.keys_set_aside('campaigns'))
     order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;

@@ -246,7 +246,11 @@ begin
     'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[], 'taxQuestion', question,
     'needsShipping', known.has_shipping, 'needsAddress', known.has_shipping or known.has_tax,
     'invalidDiscounts', found->'invalid', 'customerKey', known.customer_key, 'names', known.names,
-    'unusedDiscounts', unused);
+    'unusedDiscounts', unused)
+    || case when terms ? 'keepTerms' then jsonb_build_object('terms', jsonb_build_object(
+      'taxIncluded', known.prices_include_tax, 'reverseCharge', known.is_reverse, 'rates', taxes->'rates',
+      'tax', taxed->0->'tax', 'shipping', case when option is not null then jsonb_build_object('price', option->'price',
+        'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end)) else '{}' end;
 end
 $$;
 

@@ -3,7 +3,8 @@
 -- the campaign succeeds, it is captured or charged.
 
 -- The payment of a place, before its order exists. `input`: {id, orderId, campaignId, userId, amount, currency, mode,
--- taxCalculation?}. For group commerce. Emits payment.created.
+-- canFall?, taxCalculation?}. `canFall`: a hold authorizes the amount, and less may be captured (lower_amounts). For
+-- group commerce. Emits payment.created.
 create or replace function payments.open_place_payment(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -12,10 +13,12 @@ declare
 begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
-      user_id, tax_calculation, stripe_account, created_at, updated_at, checked_at)
+      user_id, tax_calculation, authorized, stripe_account, created_at, updated_at, checked_at)
     select input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
       'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId',
-      input->>'taxCalculation', t.stripe_account, now_at, now_at, now_at
+      input->>'taxCalculation',
+      case when (input->>'canFall')::boolean and input->>'mode' = 'hold' then (input->>'amount')::numeric end,
+      t.stripe_account, now_at, now_at, now_at
     from platform.tenants t where t.id = tenant
     returning p as created
   ), event as (
@@ -40,6 +43,51 @@ begin
     from jsonb_array_elements(input->'joins') j
     join payments.payments p on p.campaign_id = j->>'campaignId' and p.user_id = j->>'userId'
     where payments.lacks_intent(p)));
+end
+$$;
+
+-- Lowers the payments of places to their final amounts. `lowered`: [{orderId, amount}]. An amount never rises, and it
+-- stays once its capture is requested: the update's own condition. Money that was captured in Stripe's dashboard before
+-- is refunded down to the final amount. The caller has locked the places; this locks the payments by id. For group
+-- commerce. Emits payment.refund.requested.
+create or replace function payments.lower_amounts(lowered jsonb) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  final_amounts constant jsonb := (select jsonb_object_agg(l->>'orderId', l->'amount') from jsonb_array_elements(lowered) l);
+  payment payments.payments;
+  final_amount numeric;
+begin
+  for payment in
+    select * from payments.payments x
+    where x.order_id = any(array(select jsonb_object_keys(final_amounts))) and x.status in ('pending', 'succeeded')
+    order by x.payment_id for update
+  loop
+    final_amount := (final_amounts->>payment.order_id)::numeric;
+    continue when payment.amount = final_amount;
+    -- What was captured already stays known as the amount of its PaymentIntent.
+    update payments.payments x
+    set amount = final_amount, tax_calculation = null, updated_at = platform.clock(),
+        authorized = coalesce(x.authorized, case when x.captured > 0 then x.amount end)
+    where x.payment_id = payment.payment_id and not x.capture_asked and x.amount > final_amount
+    returning * into payment;
+    if not found then
+      raise exception 'the payment % cannot be changed to %: its amount may only fall, before its capture is requested',
+        payment.payment_id, final_amount;
+    end if;
+    perform payments.refund_difference(payment);
+  end loop;
+end
+$$;
+
+-- Refunds what was captured above the amount of a payment, for example because somebody captured the whole
+-- authorization in Stripe's dashboard. Refunds made by hand count. The caller has locked the payment.
+create or replace function payments.refund_difference(payment payments.payments) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if payment.captured > payment.amount then
+    perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
+      payment.captured - payment.amount - payment.refunded, 'price_fell');
+  end if;
 end
 $$;
 
@@ -108,6 +156,6 @@ $$;
 
 call platform.set_owner('payments', 'fusion_payments');
 
-grant execute on function payments.open_place_payment, payments.request_captures,
+grant execute on function payments.open_place_payment, payments.lower_amounts, payments.request_captures,
   payments.end_for_orders to fusion_group_commerce;
 grant execute on function payments.open_places to fusion_worker;

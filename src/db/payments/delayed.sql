@@ -14,7 +14,11 @@ begin
   if is_decided and coalesce(payment.stripe_status, '') not in ('processing', 'setup_processing') then
     return;
   end if;
-  if payment.campaign_id is not null then
+  if payment.action_by is not null then
+    -- The buyer has confirmed the charge of a saved card, and the bank takes its time.
+    perform inventory.keep_until(array[payment.order_id::text], case when is_decided
+      then greatest(payment.action_by, platform.clock() + interval '15 minutes') else 'infinity' end);
+  elsif payment.campaign_id is not null then
     perform group_commerce.update_secure_by(payment.order_id, is_decided, coalesce((terms->>'secureSeconds')::int, 600),
       coalesce((select t.grace_seconds from platform.tenants t where t.id = payment.tenant_id),
         (terms->>'graceSeconds')::int, 900));

@@ -29,6 +29,12 @@ language sql stable as $$
       then 'made_for_another' end
 $$;
 
+-- The amount of the payment's PaymentIntent: what it authorizes, of which less may be captured.
+create or replace function payments.intent_amount(payment payments.payments) returns numeric
+language sql immutable as $$
+  select coalesce(payment.authorized, payment.amount)
+$$;
+
 -- Why an intent cannot pay this payment; null if it can. `is_known`: we made it, or it was accepted before, so it need
 -- not name the payment. A Worker of an earlier release sends neither the amount nor the metadata.
 create or replace function payments.intent_fault(payment payments.payments, is_known boolean, intent jsonb)
@@ -37,7 +43,7 @@ language sql stable as $$
   select case
     when not intent ? 'amount' then null
     when intent->>'currency' is distinct from payment.currency then 'currency_differs'
-    when (intent->>'amount')::numeric is distinct from payment.amount then 'amount_differs'
+    when (intent->>'amount')::numeric is distinct from payments.intent_amount(payment) then 'amount_differs'
     else payments.metadata_fault(payment, is_known, intent->'madeFor') end
 $$;
 
@@ -68,7 +74,8 @@ begin
   insert into payments.intents as x (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status,
     received, fault, created_at)
   values (intent_id, payment.tenant_id, payment.payment_id, payment.stripe_account,
-    coalesce((intent->>'amount')::numeric, payment.amount), coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
+    coalesce((intent->>'amount')::numeric, payments.intent_amount(payment)),
+    coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
     coalesce((intent->>'received')::numeric, 0),
     payments.intent_fault(payment, previous.fault is null
       and (previous.stripe_id is not null or payment.stripe_payment_intent_id is not distinct from intent_id),
@@ -87,7 +94,7 @@ begin
         'orderId', payment.order_id, 'amount', saved.amount, 'currency', saved.currency, 'received', saved.received,
         'status', saved.status),
       format('%s: this PaymentIntent cannot pay the payment, which is %s %s. Look at it in Stripe and refund it there if the money is not yours to keep.',
-        saved.fault, payment.amount, payment.currency));
+        saved.fault, payments.intent_amount(payment), payment.currency));
   end if;
   return saved;
 end
@@ -124,7 +131,8 @@ begin
         updated_at = platform.clock()
     from jsonb_array_elements(made) i
     where x.payment_id = i->>'id' and x.payment_id = any(ids) and x.stripe_account is not distinct from i->>'account'
-    returning x.payment_id, x.tenant_id, x.stripe_account, x.amount, x.currency, i->>'intentId' as intent_id,
+    returning x.payment_id, x.tenant_id, x.stripe_account, payments.intent_amount(x) as amount, x.currency,
+      i->>'intentId' as intent_id,
       i->>'status' as status
   )
   insert into payments.intents (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status, created_at)
@@ -217,7 +225,8 @@ begin
   update payments.payments x
   set captured = received, intent_open = false, stripe_status = 'succeeded', updated_at = platform.clock()
   where x.payment_id = payment.payment_id returning * into payment;
-  perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
+  perform payments.emit_payment_event(payment, 'payment.succeeded',
+    jsonb_build_object('amount', payment.captured, 'currency', payment.currency), false);
   perform payments.apply_early_refunds(payment);
   select * into payment from payments.payments x where x.payment_id = payment.payment_id;
   perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded,

@@ -32,7 +32,8 @@ begin
     insert into payments.intents as x (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status,
       received, created_at)
     values (intent->>'id', tenant, payment.payment_id, payment.stripe_account,
-      coalesce((intent->>'amount')::numeric, payment.amount), coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
+      coalesce((intent->>'amount')::numeric, payments.intent_amount(payment)),
+      coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
     on conflict (stripe_id) do update
     set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
         status = excluded.status, received = greatest(x.received, excluded.received)
@@ -48,7 +49,8 @@ begin
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
     select tenant, 'payment.succeeded', c.payment_id,
-      jsonb_build_object('paymentId', c.payment_id, 'orderId', c.order_id), platform.trace(), now_at
+      jsonb_build_object('paymentId', c.payment_id, 'orderId', c.order_id, 'amount', c.captured, 'currency', c.currency),
+      platform.trace(), now_at
     from captured c
     returning seq, key
   ), waiting as (
@@ -61,7 +63,8 @@ end
 $$;
 
 -- The payment's own intent has taken its money: confirms the order, or refunds the money if the order cannot have it.
--- `has_refunds`: updates of refunds arrived before the update of the capture. Returns the SKUs whose stock changed.
+-- What was captured above the final amount of a place is refunded. `has_refunds`: updates of refunds arrived before the
+-- update of the capture. Returns the SKUs whose stock changed.
 -- The caller has locked the place, the order and the payment.
 create or replace function payments.apply_success(payment payments.payments, intent jsonb, has_refunds boolean)
   returns text[]
@@ -86,6 +89,10 @@ begin
         payment.captured - payment.refunded, outcome->>'reason');
     end if;
   elsif payment.campaign_id is not null then
+    if payment.captured > payment.amount then
+      select * into payment from payments.payments x where x.payment_id = payment.payment_id;
+      perform payments.refund_difference(payment);
+    end if;
     perform group_commerce.mark_charged(payment.order_id);
   end if;
   return skus;

@@ -2,9 +2,11 @@
 -- Payments: an order has one live payment, which changes with updates from Stripe and with the end of its order. Lock
 -- order: the order (by orders.lock_order), the payment, then stock. No call to Stripe is made while a row is locked.
 
+-- `amount`: what is or will be captured, so that `amount` less `amountRefunded` is what the order costs, also if more
+-- was captured than the final price of a place.
 create or replace function payments.payment_json(p payments.payments) returns jsonb
 language sql stable as $$
-  select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
+  select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', greatest(p.amount, p.captured), 'currency', p.currency,
     'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute,
     'stripePaymentIntentId', p.stripe_payment_intent_id,
     'clientSecret', case when p.status = 'pending' then p.client_secret end, 'stripeAccount', p.stripe_account,
@@ -19,12 +21,14 @@ language sql stable as $$
 $$;
 
 -- The payment as a task for the Worker, which calls Stripe. Amounts are text, so that they never become binary
--- floating-point numbers. `taxCalculation`: the calculation of Stripe Tax that the payment names, so that Stripe reports
+-- floating-point numbers. `amount`: what is captured or charged. `authorized`: the amount of the PaymentIntent of a hold,
+-- if it may be more. `taxCalculation`: the calculation of Stripe Tax that the payment names, so that Stripe reports
 -- the tax. Stripe keeps it for 90 days; a place that is charged later is charged without it.
 create or replace function payments.intent_task(p payments.payments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
-    'account', p.stripe_account, 'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt,
+    'account', p.stripe_account, 'amount', p.amount::text,
+    'authorized', p.authorized::text, 'currency', p.currency, 'attempt', p.attempt,
     'status', p.status,
     'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open,
     'refundsUnseen', p.refunds_told > p.refund_done,

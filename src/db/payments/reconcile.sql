@@ -5,7 +5,7 @@
 -- {eventId?, account, paymentId?, intentId?, setupId?, intent?: {status, received, amount, currency, madeFor:
 -- {paymentId, orderId, tenant}, clientSecret?, failure?, final?}, setup?: {status, madeFor, methodId?, failure?},
 -- refund?: {id?, stripeId, status, amount, failure?}, charge?: {refunded}, dispute?: {status}, terms?: of
--- update_hold_end}. `account`: the account at Stripe that it comes from; null, or absent in an earlier release: the
+-- update_hold_end and require_action}. `account`: the account at Stripe that it comes from; null, or absent in an earlier release: the
 -- platform's own. Only an update of the payment's own account counts. Updates may arrive in any order; the most
 -- advanced state stays. Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), or
 -- set_aside (it names one of our payments but does not belong to it; `reason` says why). Lock order: the campaign and
@@ -121,8 +121,8 @@ begin
     perform payments.update_hold_end(payment, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
   end if;
   if input ? 'intent' then
-    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id),
-      current_state.has_refunds);
+    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id,
+      'terms', input->'terms'), current_state.has_refunds);
   elsif input ? 'setup' then
     perform payments.apply_setup(payment, input->'setup');
   elsif input ? 'refund' then
@@ -136,7 +136,8 @@ begin
 end
 $$;
 
--- Applies an update of a PaymentIntent. `has_refunds`: as in apply_success. The caller has locked the place, the order
+-- Applies an update of a PaymentIntent. `intent`: as in apply_stripe, with its `id` and the `terms`. `has_refunds`: as in
+-- apply_success. The caller has locked the place, the order
 -- and the payment.
 create or replace function payments.apply_intent(payment payments.payments, intent jsonb, has_refunds boolean)
   returns text[]
@@ -185,11 +186,36 @@ begin
       perform group_commerce.mark_secured(payment.order_id);
     elsif payment.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
       and not payments.switch_to_other_intent(payment) then
-      -- charged off-session: the buyer is not present to try another card
-      perform payments.fail_order_or_place(payment, intent->>'failure');
+      -- Charged off-session: the buyer is not present to try another card, unless the bank has asked for the buyer.
+      if intent->>'failure' = 'authentication_required' and payment.capture_asked and payment.action_by is null then
+        perform payments.require_action(payment, intent);
+      elsif payment.action_by is null then
+        perform payments.fail_order_or_place(payment, intent->>'failure');
+      end if;
     end if;
   end if;
   return '{}';
+end
+$$;
+
+-- The bank asks for the buyer of a saved card. The buyer gets the client secret of the charge and the tenant's
+-- `grace_seconds` to confirm it, or `actionSeconds` of the terms. The units of the order are kept until then. After that
+-- the order fails like any order that is not paid in time. Asked for once: the update's own condition. The caller has
+-- locked the place, the order and the payment. Emits payment.action.required.
+create or replace function payments.require_action(payment payments.payments, intent jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  deadline constant timestamptz := platform.clock() + make_interval(secs => coalesce(
+    (select t.grace_seconds from platform.tenants t where t.id = payment.tenant_id),
+    (intent->'terms'->>'actionSeconds')::int, 86400));
+begin
+  update payments.payments x
+  set action_by = deadline, client_secret = coalesce(intent->>'clientSecret', x.client_secret)
+  where x.payment_id = payment.payment_id and x.action_by is null;
+  if found then
+    perform inventory.keep_until(array[payment.order_id::text], deadline);
+    perform payments.emit_payment_event(payment, 'payment.action.required', '{}', false);
+  end if;
 end
 $$;
 

@@ -78,6 +78,19 @@ export async function expireCampaigns(context: Context, budget: Budget): Promise
   return total;
 }
 
+/** Fixes the price of successful campaigns with tiers that have ended, so that they settle. @returns how many */
+export async function priceCampaigns(context: Context, budget: Budget): Promise<number> {
+  let total = 0;
+  while (budget.spend()) {
+    const { priced } = await context.db.run<{ priced: number }>('group_commerce.price_campaigns', context.call, {
+      limit: 100,
+    });
+    total += priced;
+    if (priced === 0) break;
+  }
+  return total;
+}
+
 /** Frees the places of active campaigns whose payment was not authorized, or whose card was not saved, in time. */
 export const freeUnsecured = (context: Context, budget: Budget) =>
   freeAll(context, 'group_commerce.free_unsecured', {}, budget);

@@ -59,11 +59,12 @@ export const isOutage = (error: unknown): boolean =>
   error.code === 'unavailable' &&
   !(error.cause instanceof StripeCallError && !error.cause.unavailable);
 
-/** How long a buyer has to pay again after a payment that settles later has failed. */
+/** How long a buyer has to pay again after a late failure, and to confirm a charge for which the bank asks. */
 const retryDeadlines = ({ settings }: Context) => ({
   holdSeconds: settings.RESERVATION_TTL_SECONDS,
   secureSeconds: settings.JOIN_SECURE_SECONDS,
   graceSeconds: settings.CAMPAIGN_GRACE_SECONDS,
+  actionSeconds: settings.ACTION_REQUIRED_SECONDS,
 });
 
 /** Applies one update. One that does not fit its payment (another amount or tenant) changes nothing: `set_aside`. */
