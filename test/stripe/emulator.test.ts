@@ -112,6 +112,22 @@ describe('a payment', () => {
 });
 
 describe('an authorization', () => {
+  test('may name a calculation of Stripe Tax when it is captured, for the captured amount', async () => {
+    const { stripe } = await startFixture();
+    const calculation = await stripe.tax.calculations.create({
+      currency: 'usd',
+      line_items: [{ amount: 700, reference: '1' }],
+      customer_details: { address: { country: 'DE', postal_code: '20457' }, address_source: 'shipping' },
+    });
+    const hooks = { inputs: { tax: { calculation: calculation.id ?? '' } } };
+    const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
+    const amount = calculation.amount_total;
+    const other = stripe.paymentIntents.capture(held.id, { amount_to_capture: amount - 1, hooks });
+    expect(await failure(other)).toMatchObject({ statusCode: 400, param: 'hooks[inputs][tax][calculation]' });
+    const captured = await stripe.paymentIntents.capture(held.id, { amount_to_capture: amount, hooks });
+    expect(captured).toMatchObject({ status: 'succeeded', amount: 1000, amount_received: amount, hooks });
+  });
+
   test('is captured once, in whole or in part, and the rest is released', async () => {
     const { stripe, emulator } = await startFixture();
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
