@@ -31,7 +31,7 @@ export type Call = {
   vouched?: true;
   /** The SHA-256 of the request's `Cart-Token`. */
   cartHash?: string;
-  /** Replaces the key for watching a campaign; `campaign` is the id in the path. */
+  /** Replaces the key for watching a campaign or team; `campaign` is its id in the path. */
   liveToken?: string;
   campaign?: string;
   idempotencyKey?: string;

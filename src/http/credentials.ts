@@ -39,8 +39,8 @@ const isPublishable = (authorization: string | undefined): boolean => /^Bearer +
 const liveTokenFormat = /^lt_(?:([a-z][a-z0-9]{1,11})_)?([0-9a-f-]{36}_[0-9]{10}_[0-9a-f]{64})$/;
 
 /**
- * Reads a live token, which replaces a key to watch one campaign: its hash, its cell, and the token as that cell's
- * database made it. The database checks that it is valid for that campaign.
+ * Reads a live token, which replaces a key to watch one campaign or team: its hash, its cell, and the token as that cell's
+ * database made it. The database checks that it is valid for that id.
  * @throws ApiError unauthenticated, if it has the wrong format or names a cell that does not exist
  */
 export function readLiveToken(text: string, cells: Cells): Credentials & { token: string } {

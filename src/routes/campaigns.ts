@@ -10,7 +10,6 @@ import {
   newCampaign,
   readCampaign,
 } from '../domain/group-commerce/campaigns.ts';
-import { liveToken, makeLiveToken, watchCampaign } from '../domain/group-commerce/live.ts';
 import { listParticipants } from '../domain/group-commerce/participants.ts';
 import { joinCampaign, joining, leaveCampaign, leaving, participant } from '../domain/group-commerce/places.ts';
 import { waitingPlace } from '../domain/group-commerce/waiting.ts';
@@ -218,74 +217,5 @@ campaigns.get(
     const filter = { campaignId, teamId };
     const rows = await listParticipants(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
     return showPage(c, { rows, limit, position: (row) => row.id });
-  },
-);
-
-campaigns.post(
-  '/:id/live-token',
-  operation({
-    id: 'createLiveToken',
-    tag,
-    summary: "Get a token for a campaign's live events",
-    description:
-      'For `EventSource`, which cannot send a key: `new EventSource("…/live?token=" + token)`. The token opens only this ' +
-      'campaign’s `/live`, for 15 minutes, and ends with its key. `EventSource` then gets 401 and stops: get another ' +
-      'token and open it again. A publishable key may get a token.',
-    scope: 'campaigns:read',
-    idempotency: 'optional',
-    params,
-    responses: {
-      201: {
-        description: 'The token',
-        schema: liveToken,
-        example: {
-          token: `lt_${sampleCampaign.id}_1769861700_${'0123456789abcdef'.repeat(4)}`,
-          expiresAt: '2026-01-31T12:15:00.000Z',
-        },
-      },
-    },
-    errors: ['not_found'],
-  }),
-  async (c) => {
-    const { token, replayed } = await makeLiveToken(c.var.context, c.req.valid('param').id);
-    return showResult(c, token, { status: 201, replayed });
-  },
-);
-
-campaigns.get(
-  '/:id/live',
-  operation({
-    id: 'watchCampaign',
-    tag,
-    summary: 'Watch a campaign: participants, status and time left',
-    description:
-      'Server-sent events named `campaign`: the present state at once, one for each change, and one when `endTime` ' +
-      'passes. `Last-Event-ID` skips the state of that event. A connection ends after about 50 s, or with the campaign. ' +
-      'Its last event is named `end`, and its `{"reason", "reconnect"}` says whether to connect again. Use a publishable ' +
-      'key, or a token from `live-token` instead of a key.\n\nIn a page: `const source = new EventSource(api + ' +
-      '"/v1/campaigns/" + id + "/live?token=" + token)`, then `source.addEventListener("campaign", (event) => ' +
-      'show(JSON.parse(event.data)))`. On `end` with `"reconnect": false`, call `source.close()`.',
-    scope: 'campaigns:read',
-    takesLiveToken: true,
-    params,
-    query: z.object({
-      token: z.string().max(200).optional().meta({ description: 'A token from `POST …/live-token`, instead of a key' }),
-    }),
-    responses: {
-      200: {
-        description: 'The events',
-        type: 'text/event-stream',
-        example: `id: 38\nevent: campaign\ndata: ${JSON.stringify({ status: 'active', actualParticipants: 37, secondsLeft: 3600 })}\n\nevent: end\ndata: ${JSON.stringify({ reason: 'time_limit', reconnect: true })}\n\n`,
-      },
-      204: { description: 'The campaign is over, and `Last-Event-ID` shows that the client knows it' },
-    },
-    errors: ['not_found'],
-  }),
-  async (c) => {
-    const { id: campaignId } = c.req.valid('param');
-    const watched = await watchCampaign(c.var.context, campaignId, c.req.header('last-event-id'));
-    if (!watched) return c.body(null, 204);
-    c.set('tenant', watched.tenant);
-    return c.body(watched.stream, 200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
   },
 );

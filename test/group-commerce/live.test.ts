@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
+import { type LiveEvent, watchLive } from '../support/live.ts';
 
 let store: Store;
 let fixture: ReturnType<typeof campaignFixture>;
@@ -19,44 +20,8 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-type LiveEvent = { id: string; event: string; data: Record<string, unknown> };
-
-/** Opens the stream of a campaign. `watched` has the events received so far, and `reading` resolves at its end. */
-async function watch(campaignId: string, lastEventId?: string) {
-  const headers = {
-    authorization: `Bearer ${key}`,
-    ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }),
-  };
-  const response = await fetch(`${store.url}/v1/campaigns/${campaignId}/live`, { headers });
-  const watched = {
-    status: response.status,
-    type: response.headers.get('content-type'),
-    received: [] as LiveEvent[],
-    text: '',
-    ended: false,
-  };
-  const decoder = new TextDecoder();
-  const reading = (async () => {
-    for await (const chunk of response.body ?? []) {
-      watched.text += decoder.decode(chunk, { stream: true });
-      watched.received = watched.text
-        .split('\n\n')
-        .filter((block) => block.includes('data: '))
-        .map((block) => {
-          const fields = new Map(
-            block.split('\n').map((line) => [line.split(': ', 1)[0], line.slice(line.indexOf(': ') + 2)]),
-          );
-          return {
-            id: fields.get('id') ?? '',
-            event: fields.get('event') ?? '',
-            data: JSON.parse(fields.get('data') ?? '{}'),
-          };
-        });
-    }
-    watched.ended = true;
-  })();
-  return { watched, reading };
-}
+const watch = (campaignId: string, lastEventId?: string) =>
+  watchLive(store, key, `/v1/campaigns/${campaignId}/live`, lastEventId);
 
 const campaignEvents = ({ received }: { received: LiveEvent[] }) =>
   received.filter(({ event }) => event === 'campaign');

@@ -87,10 +87,10 @@ language sql stable as $$
 $$;
 
 -- Identifies the caller by the key's hash, by a customer's session (`session`: the key is its token), or by a token for
--- watching one campaign (`liveToken`, `campaign`). The key's tenant is the tenant for the rest of the transaction, and
--- platform.shopper is the caller. `shoppers`: the kinds of key (`publishable`, `session`) that need no scope, because
--- the calling function checks that they may reach the row. Raises unauthenticated, forbidden; moved, unavailable if the
--- tenant is away (platform.refuse_away).
+-- watching one campaign or team (`liveToken`, `campaign`: its id). The key's tenant is the tenant for the rest of the
+-- transaction, and platform.shopper is the caller. `shoppers`: the kinds of key (`publishable`, `session`) that need no
+-- scope, because the calling function checks that they may reach the row. Raises unauthenticated, forbidden; moved,
+-- unavailable if the tenant is away (platform.refuse_away).
 create or replace function platform.identify(call jsonb, scope text, shoppers text[] default '{}')
 returns platform.api_keys
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,8 +1,9 @@
 -- requires: platform/access.sql
 -- Tokens for EventSource in browsers, which cannot send a key in a header.
 
--- Signs that the bearer of a key may watch one campaign until a time (Unix seconds). No tenant has a colon in its name,
--- so this signature can never equal one of platform.sign.
+-- Signs that the bearer of a key may watch one campaign until a time (Unix seconds). Here and below, `campaign` is the
+-- id of a campaign or of a team; ids are unique over both. No tenant has a colon in its name, so this signature can
+-- never equal one of platform.sign.
 create or replace function platform.sign_live_token(key_id text, campaign text, expires text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
@@ -10,8 +11,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from platform.security s
 $$;
 
--- A token that replaces the caller's key for watching one campaign, until this time or the key's end. It is not stored:
--- making it again gives the same token. Returns {token, expiresAt}. Raises unauthenticated, forbidden.
+-- A token that replaces the caller's key for watching one campaign or team, until this time or the key's end. It is not
+-- stored: making it again gives the same token. Returns {token, expiresAt}. Raises unauthenticated, forbidden.
 create or replace function platform.live_token(call jsonb, campaign text, until timestamptz) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -23,7 +24,7 @@ begin
 end
 $$;
 
--- The key behind such a token; null if the token is not valid for this campaign now.
+-- The key behind such a token; null if the token is not valid for this campaign or team now.
 create or replace function platform.key_of_live_token(token text, campaign text) returns platform.api_keys
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
