@@ -228,7 +228,10 @@ function responsesOf(route: Route, traits: Traits, schemas: Schemas): Record<str
     const example = traits.example(status);
     const withExample = example === undefined ? {} : { example };
     const content = response.schema
-      ? { 'application/json': { schema: schemas.of(response.schema, 'output'), ...withExample } }
+      ? {
+          'application/json': { schema: schemas.of(response.schema, 'output'), ...withExample },
+          ...(response.type && contentOf([response.type].flat(), undefined)),
+        }
       : response.type && contentOf([response.type].flat(), response.example);
     responses[key] = {
       description: response.description,

@@ -21,9 +21,16 @@ export function log(line: Line): void {
 
 const secretInPath = /(?:sk|pk|cs|ct|rk|pi|seti|pm|lt|whsec)_[\w-]+/gi;
 
-/** A request's path for the log, without the query and anything that looks like a key or an e-mail address. */
+/** The code of a team: whoever has it can join. */
+const codeInPath = /(\/teams\/by-code\/)[^/]+/;
+
+/**
+ * A request's path for the log, without the query, a team's code, and anything that looks like a key or an e-mail
+ * address.
+ */
 export const pathForLog = (path: string): string =>
   path
+    .replace(codeInPath, '$1…')
     .split('/')
     .map((segment) => (/@|%40/.test(segment) ? '…' : segment.replaceAll(secretInPath, '…')))
     .join('/')

@@ -15,6 +15,9 @@ export function makeTeamCode(cell: string): string {
   return cell === defaultCell ? code : `${cell}-${code}`;
 }
 
+/** What a code looks like: the name of a cell, unless it is the default cell, and 16 characters of the alphabet. */
+export const teamCodeFormat = /^(?:[a-z][a-z0-9]{1,11}-)?[0-9a-hjkmnp-tv-z]{16}$/;
+
 /** The cell that a code names. A code without a configured cell belongs to the default cell. */
 export function cellOfTeamCode(code: string, cells: Pick<ReadonlyMap<string, unknown>, 'has'>): string {
   const [name, rest] = code.split('-', 2);

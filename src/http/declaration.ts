@@ -33,6 +33,8 @@ export type Operation<
    * too.
    */
   counted?: 'all' | 'rejected' | 'rejected by the database';
+  /** Links to it are shared, and those who share them add query parameters of their own: unknown ones are ignored. */
+  ignoresUnknownQuery?: true;
   idempotency?: 'required' | 'optional';
   ifMatch?: true;
   params?: P;
@@ -41,7 +43,10 @@ export type Operation<
   /** The body is not JSON: the operation reads it itself, in one of these media types. */
   stream?: string[];
   example?: unknown;
-  /** `type`: the media type of a response that no schema describes, or several, with an example of each by its type. */
+  /**
+   * `type`: the media type of a response that no schema describes, or several, with an example of each by its type.
+   * Beside a schema: what the response may be instead of JSON.
+   */
   responses: Partial<
     Record<Status, { description: string; schema?: z.ZodType; type?: string | string[]; example?: unknown }>
   >;

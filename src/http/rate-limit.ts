@@ -10,7 +10,9 @@ function outcomeOf(c: HttpContext): Outcome {
   const { db } = c.get('context');
   const { error } = c;
   if (c.get('isKeyChecked')) return 'good';
-  if (!error) return c.get('operation')?.scope === undefined || db.usage.calls > 0 ? 'good' : 'undecided';
+  const isKeyless = c.get('operation')?.scope === undefined;
+  if (isKeyless && c.get('isWrongGuess')) return 'bad';
+  if (!error) return isKeyless || db.usage.calls > 0 ? 'good' : 'undecided';
   if (!(error instanceof ApiError)) return 'undecided';
   if (error.code === 'unauthenticated' || error.code === 'invalid_signature') return 'bad';
   return db.usage.calls > 0 && error.code !== 'unavailable' && error.code !== 'internal' ? 'good' : 'undecided';

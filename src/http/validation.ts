@@ -42,10 +42,13 @@ const parametersOf = (schema: z.ZodType | undefined): Record<string, unknown> =>
 
 /**
  * The query's parameters, each of them declared and given once. A webhook's sender chooses its URL, so parameters of
- * webhooks are ignored.
+ * webhooks are ignored, and those that an operation does not know if it says so.
  * @throws ApiError validation_failed, which names each parameter that is unknown or repeated
  */
-export function validQuery(operation: Pick<Operation, 'scope' | 'stream' | 'query'>, url: string): object {
+export function validQuery(
+  operation: Pick<Operation, 'scope' | 'stream' | 'query' | 'ignoresUnknownQuery'>,
+  url: string,
+): object {
   const given: Record<string, string> = {};
   if (!isWebhook(operation) && url.includes('?')) {
     const known = parametersOf(operation.query);
@@ -54,7 +57,7 @@ export function validQuery(operation: Pick<Operation, 'scope' | 'stream' | 'quer
     for (const [name, value] of new URL(url).searchParams) {
       if (Object.hasOwn(given, name)) faults.set(name, 'is given more than once');
       else if (Object.hasOwn(known, name)) given[name] = value;
-      else {
+      else if (!operation.ignoresUnknownQuery) {
         const allowed = names.length === 0 ? 'takes none' : `takes: ${names.join(', ')}`;
         faults.set(name.slice(0, maxNameLength), `${unknownParameter} This operation ${allowed}.`);
       }

@@ -1,4 +1,5 @@
 import { sampleCampaign, sampleParticipant } from './campaign-examples.ts';
+import { sampleImage } from './examples.ts';
 
 export const sampleTeamCampaign = {
   ...sampleCampaign,
@@ -28,4 +29,15 @@ export const sampleReadableTeam = { ...sampleTeam, secondsLeft: 3_600 };
 export const sampleTeamPlace = {
   team: sampleTeam,
   participant: { ...sampleParticipant, campaignId: sampleTeamCampaign.id, teamId: sampleTeam.id, merge: true },
+};
+
+export const sampleCard = {
+  ...{ title: 'T-shirt, black, M', description: 'Organic cotton', status: 'forming', size: 3, joined: 1 },
+  image: {
+    url: `https://api.example.com${sampleImage.path}`,
+    ...{ alt: sampleImage.alt, width: sampleImage.width, height: sampleImage.height },
+  },
+  ...{ missing: 2, open: true, price: 19.99, originalPrice: 29.99, currency: 'USD', endTime: sampleTeam.endTime },
+  ...{ secondsLeft: 3_600, teamId: sampleTeam.id, campaignId: sampleTeam.campaignId },
+  productId: sampleTeamCampaign.productId,
 };

@@ -92,5 +92,6 @@ $$;
 
 call platform.set_owner('platform', 'fusion_platform');
 
-grant execute on function platform.refuse_away, platform.enter_to_find to fusion_payments, fusion_shipping;
+grant execute on function platform.refuse_away, platform.enter_to_find
+  to fusion_group_commerce, fusion_payments, fusion_shipping;
 grant execute on function platform.is_away to fusion_payments;
