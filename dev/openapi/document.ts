@@ -40,7 +40,7 @@ const description = `A multi-tenant commerce API: catalog, inventory, orders, pa
 
 ## Browser use
 - A publishable key may be used in a buyer's browser, on pages of its origins (on any page, if it has none). It reads the catalog and campaigns, including \`/live\`, and buys with a cart and its \`Cart-Token\`. A page cannot read responses to a secret key.
-- \`EventSource\` cannot send a key. Get a token from \`POST /v1/campaigns/{id}/live-token\`, or use \`fetch\`.
+- \`EventSource\` cannot send a key. Get a token from \`POST /v1/campaigns/{id}/live-token\` or \`POST /v1/teams/{id}/live-token\`, or use \`fetch\`.
 
 ## Limits
 - A body may have at most 1 MB, 20,000 values and 128 levels of nesting. An import may have any length.
@@ -230,7 +230,7 @@ function responsesOf(route: Route, traits: Traits, schemas: Schemas): Record<str
     const content = response.schema
       ? {
           'application/json': { schema: schemas.of(response.schema, 'output'), ...withExample },
-          ...(response.type && contentOf([response.type].flat(), undefined)),
+          ...(response.page && { 'text/html': { schema: { type: 'string' }, example: response.page } }),
         }
       : response.type && contentOf([response.type].flat(), response.example);
     responses[key] = {
@@ -295,7 +295,7 @@ export function openApiDocument(routes: Route[]): object {
           type: 'apiKey',
           in: 'query',
           name: 'token',
-          description: 'From `POST /v1/campaigns/{id}/live-token`.',
+          description: 'From `POST /v1/campaigns/{id}/live-token` or `POST /v1/teams/{id}/live-token`.',
         },
       },
     },

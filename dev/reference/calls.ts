@@ -1,6 +1,6 @@
 import { inPython, inTypeScript, sampleFile } from './literals.ts';
 import type { ResolvedOperation } from './openapi.ts';
-import { browserSample, signedSamples } from './special-samples.ts';
+import { browserSamples, signedSamples } from './special-samples.ts';
 
 /** The parts of a request that the samples in every language need. */
 type Request = {
@@ -43,7 +43,8 @@ const savedFile = ({ operation }: ResolvedOperation): string =>
 
 /** An operation's sample in TypeScript. It uses `fetch`, which Node, Workers and browsers have. */
 export function typescriptSample(resolved: ResolvedOperation): string {
-  if (resolved.operation.operationId === 'watchCampaign') return browserSample;
+  const browserSample = browserSamples[resolved.operation.operationId];
+  if (browserSample) return browserSample;
   const signed = signedSamples[resolved.operation.operationId];
   if (signed) return signed.typescript;
   const { method, path, needsKey, takesIdempotencyKey, mediaType, body } = requestOf(resolved);
@@ -81,7 +82,7 @@ export function pythonSample(resolved: ResolvedOperation): string {
   const signed = signedSamples[resolved.operation.operationId];
   if (signed) return signed.python;
   const { method, path, needsKey, takesIdempotencyKey, mediaType, body } = requestOf(resolved);
-  const isStream = resolved.operation.operationId === 'watchCampaign';
+  const isStream = resolved.operation.operationId in browserSamples;
   const success = successOf(resolved);
   const isJson = mediaType === 'application/json';
   const headers = [

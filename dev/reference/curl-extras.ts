@@ -65,6 +65,13 @@ const createPriceList = create(
   '{"name": "Trade", "currency": "USD", "audience": {"customerGroup": "trade"}}',
 );
 
+const createTeamCampaign = create(
+  'CAMPAIGN_ID',
+  '/v1/campaigns',
+  `{"productId": "'"$PRODUCT_ID"'", "mode": "teams", "teamSize": 3, "teamSeconds": 86400, "price": 19.99,
+    "startTime": "'"$(at 0)"'", "endTime": "'"$(at 72)"'"}`,
+);
+
 const makeDeadLetter = `# Pay for an order whose label cannot be printed: the label request becomes a dead letter
 ORDER_ID=$(curl -sS "$API/v1/orders" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
   -H 'Content-Type: application/json' \\
@@ -127,6 +134,13 @@ ${signBody('STRIPE_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/stripe" \\
   receiveTrackingAt: { wholeSample: trackingSample('manual/default') },
   createLiveToken: { saves: ['LIVE_TOKEN', 'token'] },
   watchCampaign: { curlOptions: ' -N', query: '?token=$LIVE_TOKEN' },
+  openTeam: {
+    before: createTeamCampaign,
+    saves: ['TEAM_CODE', 'team.code'],
+    after: '\nTEAM_ID=$(curl -sS "$API/v1/teams/by-code/$TEAM_CODE/card" | field teamId)',
+  },
+  createTeamLiveToken: { saves: ['TEAM_LIVE_TOKEN', 'token'] },
+  watchTeam: { curlOptions: ' -N', query: '?token=$TEAM_LIVE_TOKEN' },
   listDeadLetters: { before: makeDeadLetter, saves: ['DEAD_LETTER_ID', "'data[0].id'"] },
   receiveKafka: {
     wholeSample: `curl -sS -X POST "$API/webhooks/kafka" \\

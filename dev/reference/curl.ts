@@ -1,5 +1,6 @@
 import { sampleCampaign } from '../../src/routes/campaign-examples.ts';
 import { sampleCustomer, sampleImage, sampleOrder, sampleProduct, sampleTaxRate } from '../../src/routes/examples.ts';
+import { sampleTeam } from '../../src/routes/team-examples.ts';
 import { type CurlExtra, curlExtras } from './curl-extras.ts';
 import { sampleFile } from './literals.ts';
 import type { Parameter, ResolvedOperation } from './openapi.ts';
@@ -17,6 +18,7 @@ const idVariables: Record<string, string> = {
   '/v1/carts': 'CART_ID',
   '/v1/orders': 'ORDER_ID',
   '/v1/campaigns': 'CAMPAIGN_ID',
+  '/v1/teams': 'TEAM_ID',
   '/v1/payments': 'PAYMENT_ID',
   '/v1/returns': 'RETURN_ID',
   '/v1/shipments': 'SHIPMENT_ID',
@@ -33,6 +35,7 @@ const shellExpressions: Record<string, string> = {
   [sampleTaxRate.category]: 'books-$(uuid)',
   [sampleCustomer.id]: '$CUSTOMER_ID',
   [sampleCustomer.email]: '$(uuid)@example.com',
+  [sampleTeam.code]: '$TEAM_CODE',
   [sampleCampaign.startTime]: '$(at 0)',
   [sampleCampaign.endTime]: '$(at 72)',
 };

@@ -65,6 +65,19 @@ const { id, status, actualParticipants, securedParticipants, minParticipants, ma
 const counts = { actualParticipants, securedParticipants, minParticipants, maxParticipants };
 const sampleLive = { id, status, ...counts, endTime, secondsLeft: 3600 };
 
+const sampleLiveTeam = {
+  ...{ id: sampleTeam.id, status: 'forming', size: 3, joined: 2, secured: 1, mergedInto: null },
+  ...{ endTime: sampleTeam.endTime, secondsLeft: 3600 },
+};
+/** The events of a stream that shows a change and then ends. */
+const liveEvents = (name: string, data: object): string =>
+  [
+    `id: 6b86b273ff34fce1\nevent: ${name}`,
+    `data: ${JSON.stringify(data)}\n`,
+    'event: end',
+    `data: ${JSON.stringify({ reason: 'time_limit', reconnect: true })}\n\n`,
+  ].join('\n');
+
 const listOf = (...data: object[]) => ({ data, nextCursor: null });
 
 type Examples = {
@@ -117,16 +130,8 @@ export const examples: Record<string, Examples> = {
       },
     },
   },
-  watchCampaign: {
-    responses: {
-      200: [
-        'id: 38\nevent: campaign',
-        `data: ${JSON.stringify(sampleLive)}\n`,
-        'event: end',
-        `data: ${JSON.stringify({ reason: 'time_limit', reconnect: true })}\n\n`,
-      ].join('\n'),
-    },
-  },
+  watchCampaign: { responses: { 200: liveEvents('campaign', sampleLive) } },
+  watchTeam: { responses: { 200: liveEvents('team', sampleLiveTeam) } },
   receiveStripeEvent: {
     body: {
       'application/json': {

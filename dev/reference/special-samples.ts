@@ -92,8 +92,8 @@ print(response.json())`,
   },
 };
 
-/** Two ways to watch a campaign from a page. The page defines `api`, `id`, `key` (a publishable key) and `show`. */
-export const browserSample = `const live = \`\${api}/v1/campaigns/\${id}/live\`;
+/** Two ways to watch a campaign or team from a page. The page defines `api`, `id`, `key` (a publishable key) and `show`. */
+const browserSample = (name: 'campaign' | 'team'): string => `const live = \`\${api}/v1/${name}s/\${id}/live\`;
 const headers = { Authorization: \`Bearer \${key}\` };
 
 // With fetch, and the key in a header. If "end" has reconnect: true, send the request again, with Last-Event-ID.
@@ -114,7 +114,13 @@ for (let part = await reader.read(); !part.done; part = await reader.read()) {
 const tokenResponse = await fetch(live + '-token', { method: 'POST', headers });
 const { token } = await tokenResponse.json();
 const source = new EventSource(live + '?token=' + token);
-source.addEventListener('campaign', (event) => show('campaign', JSON.parse(event.data)));
+source.addEventListener('${name}', (event) => show('${name}', JSON.parse(event.data)));
 source.addEventListener('end', (event) => {
   if (!JSON.parse(event.data).reconnect) source.close();
 });`;
+
+/** By operation id. */
+export const browserSamples: Record<string, string> = {
+  watchCampaign: browserSample('campaign'),
+  watchTeam: browserSample('team'),
+};

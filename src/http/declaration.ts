@@ -45,10 +45,13 @@ export type Operation<
   example?: unknown;
   /**
    * `type`: the media type of a response that no schema describes, or several, with an example of each by its type.
-   * Beside a schema: what the response may be instead of JSON.
+   * `page`: an example of the HTML that a client may get in place of JSON.
    */
   responses: Partial<
-    Record<Status, { description: string; schema?: z.ZodType; type?: string | string[]; example?: unknown }>
+    Record<
+      Status,
+      { description: string; schema?: z.ZodType; type?: string | string[]; example?: unknown; page?: string }
+    >
   >;
   errors: Code[];
 };

@@ -11,6 +11,8 @@ import { operation } from '../http/operation.ts';
 import { cardPage, pagePolicyOf } from './card-page.ts';
 import { sampleCard, sampleTeam } from './team-examples.ts';
 
+const samplePage = cardPage(sampleCard, `https://api.example.com/v1/teams/by-code/${sampleTeam.code}/card?format=html`);
+
 /** The cards of teams for link previews: `/v1/teams/by-code/{code}/card`. */
 export const cards = new Hono<AppEnv>();
 
@@ -50,7 +52,7 @@ cards.get(
     query: z.object({
       format: z.enum(['json', 'html']).optional().meta({ description: 'Decides in place of `Accept`' }),
     }),
-    responses: { 200: { description: 'The card', schema: card, example: sampleCard, type: 'text/html' } },
+    responses: { 200: { description: 'The card', schema: card, example: sampleCard, page: samplePage } },
     errors: ['not_found', 'unavailable'],
   }),
   async (c) => {

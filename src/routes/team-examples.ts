@@ -1,3 +1,4 @@
+import type { Card } from '../domain/group-commerce/card.ts';
 import { sampleCampaign, sampleParticipant } from './campaign-examples.ts';
 import { sampleImage } from './examples.ts';
 
@@ -31,7 +32,7 @@ export const sampleTeamPlace = {
   participant: { ...sampleParticipant, campaignId: sampleTeamCampaign.id, teamId: sampleTeam.id, merge: true },
 };
 
-export const sampleCard = {
+export const sampleCard: Card = {
   ...{ title: 'T-shirt, black, M', description: 'Organic cotton', status: 'forming', size: 3, joined: 1 },
   image: {
     url: `https://api.example.com${sampleImage.path}`,

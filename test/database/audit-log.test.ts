@@ -388,6 +388,14 @@ const storesNothing: Record<string, () => Promise<(idempotencyKey: string) => Pr
     )('');
     return send('POST', `/v1/campaigns/${body.id}/live-token`);
   },
+  async createTeamLiveToken() {
+    const { id } = await addProduct(store, randomUUID(), 9);
+    const { startTime, endTime } = newCampaign(id);
+    const terms = { productId: id, mode: 'teams', teamSize: 2, teamSeconds: 60, price: 5, startTime, endTime };
+    const { body: campaign } = await send('POST', '/v1/campaigns', terms)('');
+    const { body } = await send('POST', `/v1/campaigns/${campaign.id}/teams`, { userId: 'u' })(randomUUID());
+    return send('POST', `/v1/teams/${body.team.id}/live-token`);
+  },
 };
 
 test('every operation that changes data is recorded either in the audit log or as an event', () => {
