@@ -88,6 +88,31 @@ test('a live token opens its campaign in its cell', async () => {
   expect((await watch(body.token.replace('lt_c2_', 'lt_'))).status).toBe(401);
 });
 
+test('the card of a team is read from the cell that its code names, without a key', async () => {
+  const codes: string[] = [];
+  for (const [name, of] of [['Here', store] as const, ['There', c2] as const]) {
+    const product = await addProduct(of, 'CARD', 5, 10, { name });
+    const { body: campaign } = await of.send('POST', '/v1/campaigns', {
+      ...{ productId: product.id, mode: 'teams', teamSize: 2, teamSeconds: 3_600, price: 9 },
+      startTime: new Date(Date.now() - 60_000).toISOString(),
+      endTime: new Date(Date.now() + 3_600_000).toISOString(),
+    });
+    const { body } = await of.send('POST', `/v1/campaigns/${campaign.id}/teams`, { userId: 'u' });
+    codes.push(body.team.code);
+  }
+  const [code = '', code2 = ''] = codes;
+  expect(code2).toMatch(/^c2-[0-9a-z]{16}$/);
+  const read = (of: string) => store.send('GET', `/v1/teams/by-code/${of}/card`, undefined, { key: null });
+  for (let n = 0; n < 2; n++) {
+    expect((await read(code)).body).toMatchObject({ title: 'Here', missing: 1 });
+    expect((await read(code2)).body).toMatchObject({ title: 'There', missing: 1 });
+  }
+  // Neither cell knows the codes of the other.
+  for (const wrong of [`c2-${code}`, code2.replace('c2-', ''), code2.replace('c2-', 'c3-')]) {
+    expect([wrong, (await read(wrong)).status]).toEqual([wrong, 404]);
+  }
+});
+
 describe('the events of a cell', () => {
   test('carry its name to Kafka and to the queues, and are applied there', async () => {
     for (const of of both()) await addProduct(of, 'ASYNC', 3);
