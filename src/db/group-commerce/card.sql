@@ -3,7 +3,8 @@
 -- What everybody may see of a team whose share link they have: the product, the price and the free places, and nobody's
 -- id. It needs no key but the job secret: the code is random enough that only who has the link knows it. The team may be
 -- of any tenant. `input`: {code}; the code of a merged team shows the team that it moved into. Returns {tenant, answer},
--- or {answer: null} if there is no such team. Raises moved, if another cell serves its tenant.
+-- or {answer: null, cells} if there is no such team here; it may then be in one of those cells, whose tenant has left no
+-- rows here. Raises moved, if another cell serves its tenant.
 create or replace function group_commerce.show_card(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -13,7 +14,7 @@ declare
   answer jsonb;
 begin
   if team.id is null then
-    return '{"answer": null}';
+    return jsonb_build_object('answer', null, 'cells', platform.cells_of_purged());
   end if;
   if team.tenant_id = any(away) then
     perform platform.refuse_away(team.tenant_id, 'campaigns:read');

@@ -45,6 +45,14 @@ begin
 end
 $$;
 
+-- The cells to which tenants have moved whose rows are deleted here. Nothing here names such a tenant's rows any more, so
+-- a call that names a row and not its tenant may have to look there too. An array of names.
+create or replace function platform.cells_of_purged() returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(jsonb_agg(distinct m.cell), '[]') from platform.tenant_moves m
+  where m.state = 'moved' and m.purged_at is not null
+$$;
+
 -- Keys and settings of a tenant that is away may be changed only where it lives: a copy of them would not change.
 -- `npm run cells` itself sets app.copying.
 create or replace function platform.reject_change_while_away() returns trigger
@@ -95,3 +103,4 @@ call platform.set_owner('platform', 'fusion_platform');
 grant execute on function platform.refuse_away, platform.enter_to_find
   to fusion_group_commerce, fusion_payments, fusion_shipping;
 grant execute on function platform.is_away to fusion_payments;
+grant execute on function platform.cells_of_purged to fusion_group_commerce;

@@ -40,18 +40,22 @@ export type CardRow = Omit<Card, 'image' | 'missing' | 'secondsLeft'> & {
   image: { path: string; alt: string | null; width: number; height: number } | null;
 };
 
+type FoundCard = { tenant: string; answer: CardRow } | { answer: null; cells: string[] };
+
 /**
- * Reads the card of a team by the code of its share link, which names its cell. It needs no key. Undefined if there is
- * no such team.
+ * Reads the card of a team by the code of its share link. It needs no key. The code names the team's first cell; that
+ * cell names others if tenants have moved there. Undefined if there is no such team.
  */
 export async function readCard(context: Context, code: string): Promise<{ row: CardRow; tenant: string } | undefined> {
-  const { db, call } = inCell(context, cellOfTeamCode(code, context.settings.cells));
-  const { tenant, answer } = await db.run<{ tenant?: string; answer: CardRow | null }>(
-    'group_commerce.show_card',
-    call,
-    { code },
-  );
-  return answer === null || tenant === undefined ? undefined : { row: answer, tenant };
+  const { cells } = context.settings;
+  const toAsk = [cellOfTeamCode(code, cells)];
+  for (const cell of toAsk) {
+    const { db, call } = inCell(context, cell);
+    const found = await db.run<FoundCard>('group_commerce.show_card', call, { code });
+    if (found.answer !== null) return { row: found.answer, tenant: found.tenant };
+    toAsk.push(...found.cells.filter((other) => cells.has(other) && !toAsk.includes(other)));
+  }
+  return undefined;
 }
 
 /** The card as it is now. `origin`: where images are served. */
