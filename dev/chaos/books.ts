@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { topics } from '../../src/events/topics.ts';
+import { type GroupBooks, groupQueries } from './group-books.ts';
 import type { ClientRequest } from './journal.ts';
 import type { ChaosPlatform } from './platform.ts';
 import { type SaleBooks, saleQueries } from './sale-books.ts';
@@ -45,6 +46,8 @@ export type PaymentRow = {
   refunded: string;
   done: string;
   mode: string;
+  /** What an intent authorizes, if that may be more than `amount`. */
+  authorized: string | null;
 };
 export type RefundRow = {
   id: string;
@@ -58,26 +61,6 @@ export type RefundRow = {
 };
 /** A PaymentIntent in our database. `fault`: why it cannot pay its payment. */
 export type KnownIntentRow = { id: string; payment: string; received: string; fault: string | null };
-export type CampaignRow = {
-  id: string;
-  tenant: string;
-  status: string;
-  min: number;
-  max: number;
-  actual: number;
-  successOn: 'joined' | 'secured';
-};
-export type ParticipantRow = {
-  id: string;
-  campaign: string;
-  user: string;
-  order: string;
-  payment: string | null;
-  state: string;
-  reason: string | null;
-  /** What the place costs, with tax and shipping. */
-  total: string;
-};
 /** `quantities`: the units of each line of its order; null: all of them. */
 export type ShipmentRow = { id: string; order: string; status: string; tracking: string; quantities: number[] | null };
 export type EventRow = {
@@ -124,31 +107,30 @@ export type StripeRefundRow = { id: string; intent: string; amount: number; stat
  * Everything that the audit checks, read once: rows of the database, Kafka's records, Stripe's objects, clients'
  * requests.
  */
-export type Books = SaleBooks & {
-  orders: OrderRow[];
-  reservations: ReservationRow[];
-  stock: StockRow[];
-  adjustments: AdjustmentRow[];
-  products: ProductRow[];
-  payments: PaymentRow[];
-  refunds: RefundRow[];
-  knownIntents: KnownIntentRow[];
-  campaigns: CampaignRow[];
-  participants: ParticipantRow[];
-  shipments: ShipmentRow[];
-  labels: { order: string; status: string }[];
-  events: EventRow[];
-  undelivered: { sink: string; topic: string; key: string }[];
-  deadLetters: DeadLetterRow[];
-  inbox: { consumer: string; event: string }[];
-  records: RecordRow[];
-  intents: IntentRow[];
-  setups: SetupRow[];
-  stripeRefunds: StripeRefundRow[];
-  requests: ClientRequest[];
-  /** The latest time (ms) with which a cron ran. */
-  clock: number;
-};
+export type Books = SaleBooks &
+  GroupBooks & {
+    orders: OrderRow[];
+    reservations: ReservationRow[];
+    stock: StockRow[];
+    adjustments: AdjustmentRow[];
+    products: ProductRow[];
+    payments: PaymentRow[];
+    refunds: RefundRow[];
+    knownIntents: KnownIntentRow[];
+    shipments: ShipmentRow[];
+    labels: { order: string; status: string }[];
+    events: EventRow[];
+    undelivered: { sink: string; topic: string; key: string }[];
+    deadLetters: DeadLetterRow[];
+    inbox: { consumer: string; event: string }[];
+    records: RecordRow[];
+    intents: IntentRow[];
+    setups: SetupRow[];
+    stripeRefunds: StripeRefundRow[];
+    requests: ClientRequest[];
+    /** The latest time (ms) with which a cron ran. */
+    clock: number;
+  };
 
 const queries = {
   orders: `select id, tenant_id as tenant, customer_id as customer, purchase_order_number as reference, items, total,
@@ -161,21 +143,18 @@ const queries = {
   adjustments: 'select tenant_id as tenant, sku, delta, reason from inventory.adjustments',
   products: 'select id, tenant_id as tenant, sku, name, version from catalog.products',
   payments: `select payment_id as id, tenant_id as tenant, order_id as "order", amount, currency, status,
-    stripe_payment_intent_id as intent, captured, refunded, refund_done as done, mode from payments.payments`,
+    stripe_payment_intent_id as intent, captured, refunded, refund_done as done, mode,
+    authorized from payments.payments`,
   refunds: `select id, payment_id as payment, amount, status, reason, stripe_refund_id as stripe, stripe_intent_id as intent
     from payments.refunds`,
   knownIntents: 'select stripe_id as id, payment_id as payment, received, fault from payments.intents',
-  campaigns: `select id, tenant_id as tenant, status, min_participants as min, max_participants as max,
-    actual_participants as actual, success_on as "successOn" from group_commerce.group_commerce_campaigns`,
-  participants: `select p.id, campaign_id as campaign, user_id as user, order_id as "order", payment_id as payment, state,
-    reason, coalesce((amounts->>'total')::numeric, c.price) as total
-    from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = campaign_id`,
   shipments: `select id, order_id as "order", status, tracking_number as tracking, quantities from shipping.shipments`,
   labels: 'select order_id as "order", status from shipping.label_requests',
   events: `select seq::int, id, tenant_id as tenant, topic, key, payload, time from platform.events order by seq`,
   undelivered: `select o.sink, e.topic, o.key from platform.outbox o join platform.events e using (tenant_id, seq)`,
   deadLetters: `select sink, topic, key, reason, event_id as event from platform.dead_letters where replayed_at is null`,
   inbox: 'select consumer, event_id as event from platform.inbox',
+  ...groupQueries,
   ...saleQueries,
 } as const;
 

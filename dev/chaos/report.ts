@@ -34,7 +34,8 @@ export function formatCounts(books: Books, journal: Journal, operations: readonl
     `           orders: ${books.orders.length} (${countByStatus(books.orders)})`,
     `           payments: ${books.payments.length} (${countByStatus(books.payments)}); ${books.refunds.length} refunds (${countByStatus(books.refunds)})`,
     `           carts: ${books.carts.length} (${countByStatus(books.carts)}); ${books.uses.length} uses of limited discounts; ${books.lineRefunds.length} refunds of lines`,
-    `           campaigns: ${books.campaigns.length} (${countByStatus(books.campaigns)}), ${books.participants.length} places`,
+    `           campaigns: ${books.campaigns.length} (${countByStatus(books.campaigns)}), ` +
+      `${books.participants.length} places; ${books.teams.length} teams (${countByStatus(books.teams)})`,
     `           ${books.intents.length} intents at Stripe: ${tally([...outcomes(books).values()])}`,
     `           ${books.events.length} events; ${books.records.length} records in Kafka, ${books.records.length - published} of them duplicates`,
     `           ${books.inbox.length} messages and webhooks in the inbox; ${books.adjustments.length} entries in the stock ledger`,

@@ -21,7 +21,13 @@ const openRows: Record<string, [id: string, rows: string]> = {
     'id',
     `group_commerce.group_commerce_campaigns where status = 'active' or settled_at is null`,
   ],
+  'teams to settle': [
+    'id',
+    `group_commerce.teams where status = 'forming'
+       or (settled_at is null and status in ('successful', 'expired', 'cancelled'))`,
+  ],
   'places to settle': ['order_id', `group_commerce.participants where state in ('joined', 'secured', 'ordered')`],
+  'waiting places to end': ['id', `group_commerce.waiting_places where state in ('waiting', 'offered')`],
   'carts to end': ['id', `orders.carts where status in ('open', 'ordered')`],
   'labels to make': ['order_id', `shipping.label_requests where status = 'open'`],
 };

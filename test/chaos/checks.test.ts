@@ -3,12 +3,13 @@ import { audit, checks } from '../../dev/chaos/audit/audit.ts';
 import { type Outcome, outcomes } from '../../dev/chaos/audit/outcomes.ts';
 import type { Books, EventRow } from '../../dev/chaos/books.ts';
 import type { ClientRequest, ClientResponse } from '../../dev/chaos/journal.ts';
+import { addGroupSales, groupBreakages, groupEvents, type NewEvent, validGroups } from './groups.ts';
 import { element, saleBreakages, saleRequests, validSales } from './sales.ts';
 
 const time = new Date('2026-11-22T12:00:00Z');
 
 /** Events in the order in which their transactions would have written them. */
-function createEvents(list: [topic: string, key: string, payload?: Record<string, unknown>][]): EventRow[] {
+function createEvents(list: NewEvent[]): EventRow[] {
   return list.map(([topic, key, payload = {}], index) => ({
     seq: index + 1,
     id: `event-${index + 1}`,
@@ -77,11 +78,20 @@ function validBooks(): Books {
     ['cart.expired', 'cart-2'],
     ['payment.created', 'p-short'],
     ['payment.failed', 'p-short'],
+    ...groupEvents,
   ]);
-  const payment = { tenant: 'default', amount: '20.00', currency: 'USD', captured: '20.00', mode: 'order' };
+  const payment = {
+    tenant: 'default',
+    authorized: null,
+    amount: '20.00',
+    currency: 'USD',
+    captured: '20.00',
+    mode: 'order',
+  };
   const intent = { status: 'succeeded', amount: 2_000, currency: 'usd', paid: true, hidden: false, dispute: null };
-  return {
+  return addGroupSales({
     ...validSales(),
+    ...validGroups(),
     orders: [
       { ...order, id: 'paid', reference: 's0-order-1', status: 'confirmed', campaign: null, address: true },
       {
@@ -131,7 +141,16 @@ function validBooks(): Books {
     products: [{ id: 'product', tenant: 'default', sku: 'A', name: 'A', version: 1 }],
     payments: [
       { ...payment, id: 'p-paid', order: 'paid', status: 'succeeded', intent: 'pi_1', refunded: '5.00', done: '5.00' },
-      { ...payment, id: 'p-place', order: 'place', status: 'succeeded', intent: 'pi_2', refunded: '0', done: '0' },
+      {
+        ...payment,
+        authorized: '24.00',
+        id: 'p-place',
+        order: 'place',
+        status: 'succeeded',
+        intent: 'pi_2',
+        refunded: '0',
+        done: '0',
+      },
       {
         ...payment,
         ...{ id: 'p-short', order: 'short', status: 'failed', intent: null, captured: '0', refunded: '0', done: '0' },
@@ -152,21 +171,6 @@ function validBooks(): Books {
       { id: 'pi_1', payment: 'p-paid', received: '20.00', fault: null },
       { id: 'pi_2', payment: 'p-place', received: '20.00', fault: null },
     ],
-    campaigns: [
-      { id: 'campaign', tenant: 'default', status: 'successful', min: 1, max: 2, actual: 1, successOn: 'joined' },
-    ],
-    participants: [
-      {
-        id: 'seat',
-        campaign: 'campaign',
-        user: 'u',
-        order: 'place',
-        payment: 'p-place',
-        state: 'charged',
-        reason: null,
-        total: '20.00',
-      },
-    ],
     shipments: [{ id: 'shipment', order: 'paid', status: 'created', tracking: 'T', quantities: [2] }],
     labels: [{ order: 'paid', status: 'made' }],
     events,
@@ -178,7 +182,7 @@ function validBooks(): Books {
     }),
     intents: [
       { ...intent, id: 'pi_1', order: 'paid', captured: 2_000, refunded: 500, secret: 'pi_1_secret_a' },
-      { ...intent, id: 'pi_2', order: 'place', captured: 2_000, refunded: 0, secret: 'pi_2_secret_a' },
+      { ...intent, id: 'pi_2', order: 'place', amount: 2_400, captured: 2_000, refunded: 0, secret: 'pi_2_secret_a' },
       // Left behind by a 5xx after the request was executed. No client has its secret, so no buyer can pay it.
       {
         ...intent,
@@ -235,7 +239,7 @@ function validBooks(): Books {
       ...saleRequests(),
     ],
     clock: time.getTime(),
-  };
+  });
 }
 
 const singleOutcome = 'every payment at Stripe has one outcome: goods or a refund';
@@ -252,6 +256,7 @@ const printedLabel = request(
 /** Changes that break the promise of each check. One change may break other promises too. */
 const breakages: [check: string, title: string, change: (books: Books) => void][] = [
   ...saleBreakages,
+  ...groupBreakages,
   ['stock added = free + held + committed', 'a missing unit', (b) => element(b.stock).quantity--],
   ['stock added = free + held + committed', 'a held unit without an order', (b) => element(b.stock).reserved++],
   [

@@ -4,6 +4,7 @@ import { type Check, cents, groupBy, type Report } from '../finding.ts';
 import { type ClientRequest, type ClientResponse, finalResponse, member, textOf } from '../journal.ts';
 import { cartResponseChecks } from './cart-answers.ts';
 import { parcelsOf, replayEvents } from './orders.ts';
+import { teamResponseChecks } from './team-answers.ts';
 
 /** Checks whether a response agrees with the books. */
 type ResponseCheck = (request: ClientRequest, response: ClientResponse, report: Report) => void;
@@ -157,6 +158,7 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
 
   return {
     ...cartResponseChecks(books),
+    ...teamResponseChecks(books),
     'orders.place': placed,
     'orders.cancel': cancelled,
     'orders.read': read,

@@ -9,7 +9,9 @@ import { eventChecks } from './events.ts';
 import { moneyChecks } from './money.ts';
 import { orderChecks } from './orders.ts';
 import { outcomeChecks } from './outcomes.ts';
+import { poolChecks } from './pools.ts';
 import { stockChecks } from './stock.ts';
+import { teamChecks } from './teams.ts';
 
 /** All promises that the audit checks after a run. */
 export const checks: Check[] = [
@@ -22,6 +24,8 @@ export const checks: Check[] = [
   ...outcomeChecks,
   ...eventChecks,
   ...campaignChecks,
+  ...poolChecks,
+  ...teamChecks,
   ...responseChecks,
 ];
 

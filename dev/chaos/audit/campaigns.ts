@@ -1,4 +1,5 @@
 import { type Check, cents, groupBy } from '../finding.ts';
+import { wasLeft } from './teams.ts';
 
 const ended = new Set(['expired', 'failed']);
 const prefix = 'group-commerce.campaign';
@@ -8,7 +9,7 @@ const counts: Check = {
   run(books, report) {
     const byCampaign = groupBy(books.participants, (row) => row.campaign);
     const byKey = groupBy(books.events, (event) => event.key);
-    for (const campaign of books.campaigns) {
+    for (const campaign of books.campaigns.filter(({ mode }) => mode === 'pool')) {
       const rows = byCampaign.get(campaign.id) ?? [];
       const active = rows.filter((row) => row.state !== 'released');
       const events = byKey.get(campaign.id) ?? [];
@@ -21,7 +22,7 @@ const counts: Check = {
           `${rows.length} places were taken, but there are ${eventsOf('joined').length} events for it`,
         );
       }
-      const left = rows.filter((row) => row.state === 'released' && !row.reason?.startsWith('campaign_'));
+      const left = rows.filter(wasLeft);
       if (eventsOf('left').length !== left.length) {
         report(campaign.id, `${left.length} places were left, but there are ${eventsOf('left').length} events for it`);
       }

@@ -92,7 +92,7 @@ const origins: Check = {
       order: new Set([...books.orders, ...books.participants.map(({ order }) => ({ id: order }))].map(({ id }) => id)),
       payment: new Set(books.payments.map(({ id }) => id)),
       product: new Set(books.products.map(({ id }) => id)),
-      'group-commerce': new Set(books.campaigns.map(({ id }) => id)),
+      'group-commerce': new Set([...books.campaigns, ...books.teams].map(({ id }) => id)),
       cart: new Set(books.carts.map(({ id }) => id)),
     };
     known.inventory = known.order ?? new Set();

@@ -1,6 +1,6 @@
 import type { Books, IntentRow } from '../books.ts';
 import { type Check, cents, dollars, groupBy, sum } from '../finding.ts';
-import { textOf } from '../journal.ts';
+import { member, textOf } from '../journal.ts';
 
 // The audit from Stripe's side: it starts from every PaymentIntent there, known to us or not, and checks what its buyer
 // got.
@@ -27,9 +27,12 @@ function findKnownSecrets(books: Books): Set<string> {
   return new Set(secrets.filter((secret) => secret !== ''));
 }
 
-/** Whether the intent has this amount and currency. */
-const hasAmount = (intent: IntentRow, amount: string, currency: string): boolean =>
-  intent.amount === cents(amount) && intent.currency === currency.toLowerCase();
+/**
+ * Whether the intent has this amount and currency. Where the price could fall, it may have the amount that was
+ * authorized at first.
+ */
+const hasAmount = (intent: IntentRow, amount: string, currency: string, authorized?: string | null): boolean =>
+  [cents(amount), cents(authorized ?? amount)].includes(intent.amount) && intent.currency === currency.toLowerCase();
 
 /** Determines the outcome of every PaymentIntent at Stripe. */
 export function outcomes(books: Books): Map<IntentRow, Outcome> {
@@ -67,8 +70,8 @@ export function outcomes(books: Books): Map<IntentRow, Outcome> {
     if (
       order !== undefined &&
       paidStatuses.has(order.status) &&
-      hasAmount(intent, order.total, order.currency) &&
-      captured === intent.amount
+      hasAmount(intent, order.total, order.currency, payment?.authorized) &&
+      captured === cents(order.total)
     ) {
       if (kept > 0 && !ordersWithGoods.has(order.id)) {
         ordersWithGoods.add(order.id);
@@ -79,8 +82,8 @@ export function outcomes(books: Books): Map<IntentRow, Outcome> {
     // A place in a campaign has a payment before it has an order.
     const changed =
       order === undefined
-        ? payment !== undefined && !hasAmount(intent, payment.amount, payment.currency)
-        : !hasAmount(intent, order.total, order.currency);
+        ? payment !== undefined && !hasAmount(intent, payment.amount, payment.currency, payment.authorized)
+        : !hasAmount(intent, order.total, order.currency, payment?.authorized);
     if (changed && reportedIntents.has(id)) return 'changed at Stripe, and reported to the merchant';
     const returnedByBank = sum(
       (failedRefunds.get(id) ?? []).filter((refund) =>
@@ -114,13 +117,14 @@ const exactAmount: Check = {
   name: 'an order is confirmed only by a payment of its exact total and currency',
   run(books, report) {
     const intents = groupBy(books.intents, ({ order }) => order);
+    const authorized = new Map(books.payments.map((payment) => [payment.order, payment.authorized]));
     for (const order of books.orders) {
       if (!paidStatuses.has(order.status) || cents(order.total) === 0) continue;
       const paid = (intents.get(order.id) ?? []).some(
         (intent) =>
           intent.status === 'succeeded' &&
-          hasAmount(intent, order.total, order.currency) &&
-          intent.captured === intent.amount,
+          hasAmount(intent, order.total, order.currency, authorized.get(order.id)) &&
+          intent.captured === cents(order.total),
       );
       if (!paid)
         report(order.id, `it is ${order.status}, but Stripe has no payment of ${order.total} ${order.currency}`);
@@ -147,12 +151,17 @@ const secured: Check = {
   run(books, report) {
     const paid = new Set(books.intents.filter((intent) => intent.paid).map(({ order }) => order));
     for (const { order, status } of books.setups) if (status === 'succeeded') paid.add(order);
-    const byCampaign = groupBy(books.participants, ({ campaign }) => campaign);
+    const withTeams = new Set(books.teams.map(({ campaign }) => campaign));
+    const byGroup = groupBy(books.participants, ({ campaign, team }) => team ?? campaign);
     for (const { key, topic, payload } of books.events) {
-      if (topic !== 'group-commerce.campaign.successful' || payload.securedParticipants === undefined) continue;
-      const places = byCampaign.get(key) ?? [];
+      const counts: Record<string, unknown> = {
+        'group-commerce.campaign.successful': payload.securedParticipants,
+        'group-commerce.team.successful': member(payload.team, 'secured'),
+      };
+      if (counts[topic] === undefined || withTeams.has(key)) continue;
+      const places = byGroup.get(key) ?? [];
       const backed = places.filter(({ order, payment }) => payment === null || paid.has(order));
-      const counted = Number(payload.securedParticipants);
+      const counted = Number(counts[topic]);
       if (counted > backed.length)
         report(
           key,
