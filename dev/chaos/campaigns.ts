@@ -53,6 +53,18 @@ async function takePlace(story: Story, campaign: Campaign, userId: string): Prom
   if (plan === 'leave') await leave();
   if (plan === 'idle' || plan === 'leave') return;
   const orderId = textOf(joined.body, 'orderId');
+  await payForPlace(story, orderId);
+  if (plan !== 'leaveLater') return;
+  if (random.chance(0.5)) await leave();
+  else await cancelOrder(story, orderId);
+}
+
+export const cancelOrder = (story: Story, orderId: string) =>
+  story.request('orders.cancel', 'POST', `/v1/orders/${orderId}/cancel`, { key: story.unique('cancel'), body: {} });
+
+/** Pays for a place. Sometimes the merchant captures or cancels the hold in Stripe's dashboard. */
+export async function payForPlace(story: Story, orderId: string): Promise<void> {
+  const { random } = story;
   let secret = '';
   await retryUntil(story, 6, async () => {
     const key = story.unique('payment');
@@ -68,14 +80,6 @@ async function takePlace(story: Story, campaign: Campaign, userId: string): Prom
       ['cancel', {}],
     ] as const);
     await actInStripeDashboard(story, secret, action, parameters);
-  }
-  if (plan !== 'leaveLater') return;
-  if (random.chance(0.5)) await leave();
-  else {
-    await story.request('orders.cancel', 'POST', `/v1/orders/${orderId}/cancel`, {
-      key: story.unique('cancel'),
-      body: {},
-    });
   }
 }
 

@@ -5,14 +5,16 @@ import { placeAndPay } from './orders.ts';
 import { seededRandom } from './random.ts';
 import { createStory, type Shop, type Sku, type Story } from './shop.ts';
 import { shopInBrowser } from './shoppers.ts';
+import { runTeams } from './teams.ts';
 import { addTerms, tenants } from './terms.ts';
 
 /** The kinds of stories, with their share in percent. */
 const kinds = {
-  placeAndPay: 42,
+  placeAndPay: 39,
   shopInBrowser: 28,
   adjustStock: 7,
-  runCampaign: 10,
+  runCampaign: 8,
+  runTeams: 5,
   editProduct: 4,
   importProducts: 2,
   sendInvalidRequests: 7,
@@ -22,6 +24,7 @@ const play: Record<keyof typeof kinds, (story: Story) => Promise<void>> = {
   shopInBrowser,
   adjustStock,
   runCampaign,
+  runTeams,
   editProduct,
   importProducts,
   sendInvalidRequests,

@@ -9,9 +9,10 @@ export function teamResponseChecks(books: Books): Record<string, ResponseCheck> 
   const places = new Map(books.participants.map((row) => [row.id, row]));
   const placesByUser = groupBy(books.participants, ({ user }) => user);
   const teams = new Map(books.teams.map((row) => [row.id, row]));
+  // A request without a response may have taken a place.
   const taken = groupBy(
     books.requests.filter(
-      (request) => /^teams\.(open|join)$/.test(request.operation) && finalResponse(request)?.status === 201,
+      (request) => /^teams\.(open|join)$/.test(request.operation) && (finalResponse(request)?.status ?? 201) === 201,
     ),
     ({ body }) => textOf(body, 'userId'),
   );
