@@ -25,6 +25,10 @@ export type Turn = {
   warmUp?: boolean;
 };
 
+/** The number of requests of a turn: its amount, or its seconds at `rate` requests per second. */
+export const amountOf = (turn: Turn, rate: number): number =>
+  'amount' in turn.for ? turn.for.amount : Math.round(turn.for.seconds * rate);
+
 /**
  * The sinks that deliver events while a case runs. Events for the other sinks wait and are deleted after the case.
  * `kafka`: events go to Kafka only, so our own consumers (which open an order's payment) do nothing.
@@ -46,5 +50,12 @@ export type Case = {
   run: (bench: Bench, turn: Turn, prepared: Prepared) => Promise<Loaded>;
 };
 
-/** Payments that wait for their webhook, or carts that wait for their checkout. Empty if the case needs none. */
-export type Prepared = { payments?: { paymentId: string; intentId: string }[]; carts?: OpenCart[] };
+/**
+ * Payments that wait for their webhook, carts that wait for their checkout, or the ids of teams that are forming. Empty
+ * if the case needs none.
+ */
+export type Prepared = {
+  payments?: { paymentId: string; intentId: string }[];
+  carts?: OpenCart[];
+  teams?: string[];
+};

@@ -1,5 +1,4 @@
-import type { Bench, Case } from './case.ts';
-import { amountOf } from './cases.ts';
+import { amountOf, type Bench, type Case } from './case.ts';
 import type { OpenCart } from './job.ts';
 import { seedCarts } from './seed-carts.ts';
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fillQueue, resumeQueue } from './backlog.ts';
-import type { Bench, Case, Turn } from './case.ts';
+import { amountOf, type Bench, type Case, type Turn } from './case.ts';
+import { teamCases } from './cases-teams.ts';
 import type { Loaded, Recipe } from './job.ts';
 import { paymentCents, type Shop, seedOutbox, seedPayments } from './seed.ts';
 
@@ -25,10 +26,6 @@ const runPreparedStatement = (bench: Bench, turn: Turn, hot: boolean, rate?: num
   const { clients, seed } = turn;
   return bench.limit.run({ url: bench.fixture.adminUrl, clients, seconds, hot, seed, rate });
 };
-
-/** The number of requests of a turn: its amount, or its seconds at `rate` requests per second. */
-export const amountOf = (turn: Turn, rate: number): number =>
-  'amount' in turn.for ? turn.for.amount : Math.round(turn.for.seconds * rate);
 
 /** Waits until the query returns `done`. Resolves with the seconds since `began`. */
 async function secondsUntil(bench: Bench, began: number, query: string): Promise<number> {
@@ -209,6 +206,7 @@ export const cases: Case[] = [
     counted: false,
     run: (bench, turn) => send(bench, turn, { kind: 'join', campaigns: bench.shop.campaigns.slice(1) }),
   },
+  ...teamCases,
   {
     name: 'webhook',
     title: 'Stripe webhook, signed: payment succeeded',

@@ -9,7 +9,7 @@ type OutgoingRequest = { method: string; path: string; headers: Record<string, s
 
 async function load(job: LoadJob): Promise<Loaded> {
   const makeScript = scriptOf(job.recipe, job.seed);
-  const { steps } = makeScript();
+  const { steps, countsSteps = false } = makeScript();
   const isExpected = (status: number): boolean =>
     job.recipe.kind === 'rejected' ? status === job.recipe.status : status >= 200 && status < 300;
   const latencies: number[] = [];
@@ -38,9 +38,9 @@ async function load(job: LoadJob): Promise<Loaded> {
       context.failed = !isExpected(status);
       if (context.failed) countFailure(`${status} ${body}`);
       context.lastBody = body;
-      if (context.failed || index < steps - 1) return;
+      if (context.failed || (index < steps - 1 && !countsSteps)) return;
       requests++;
-      if (steps > 1) latencies.push(performance.now() - (context.began ?? 0));
+      if (steps > 1 && !countsSteps) latencies.push(performance.now() - (context.began ?? 0));
     },
   });
   // Identical requests need no setup, which saves CPU: the load generator shares the machine with the Worker.
@@ -65,7 +65,7 @@ async function load(job: LoadJob): Promise<Loaded> {
     running.on('response', (_client, status, _bytes, ms) => {
       ended = performance.now();
       statuses[status] = (statuses[status] ?? 0) + 1;
-      if (steps === 1) latencies.push(ms);
+      if (steps === 1 || countsSteps) latencies.push(ms);
       if (!same) return;
       if (isExpected(status)) requests++;
       else countFailure(String(status));

@@ -27,6 +27,12 @@ export type Recipe =
   | { kind: 'cart-reads'; carts: OpenCart[] }
   /** Joins, each by a new user. */
   | { kind: 'join'; campaigns: string[] }
+  /** New teams, each opened by a new user. */
+  | { kind: 'team-open'; campaign: string }
+  /** Joins of each team in turn, each by a new user. None after `places` for each team. */
+  | { kind: 'team-join'; teams: string[]; places: number }
+  /** Each client opens a team of three and fills it, by its id and by its code. Every request is counted. */
+  | { kind: 'team-fill'; campaign: string }
   /** `payment_intent.succeeded`, once for each payment, with Stripe's signature. */
   | { kind: 'webhook'; payments: { paymentId: string; intentId: string }[]; amount: number; secret: string }
   /** An order, its payment, and the webhook that confirms it: three requests in sequence. */

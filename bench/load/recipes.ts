@@ -6,7 +6,12 @@ export type Request = { method: 'GET' | 'POST'; path: string; headers: Record<st
 /**
  * The requests of one client, `steps` in a row. `next` gets the body of the last response; undefined: no more requests.
  */
-export type Script = { steps: number; next: (step: number, lastBody: string) => Request | undefined };
+export type Script = {
+  steps: number;
+  /** Count every request. Otherwise the steps are counted as one. */
+  countsSteps?: true;
+  next: (step: number, lastBody: string) => Request | undefined;
+};
 
 /** A seeded random generator (mulberry32): the same seed makes the same carts. */
 export function randomFrom(seed: number): () => number {
@@ -76,6 +81,10 @@ export function scriptOf(recipe: Recipe, seed: number): () => Script {
       body: JSON.stringify({ customerId, items: cart(skus, lines), ...extraFields }),
     };
   };
+  const takePlace = (path: string): Request => ({
+    ...{ method: 'POST', path, headers: { ...json, 'idempotency-key': uniqueKey() } },
+    body: JSON.stringify({ userId: `user-${seed}-${count}`, merge: true }),
+  });
   const oneStep = (next: () => Request | undefined) => (): Script => ({ steps: 1, next });
   switch (recipe.kind) {
     case 'same':
@@ -121,6 +130,23 @@ export function scriptOf(recipe: Recipe, seed: number): () => Script {
         headers: { ...json, 'idempotency-key': uniqueKey() },
         body: JSON.stringify({ userId: `user-${seed}-${count}` }),
       }));
+    case 'team-open':
+      return oneStep(() => takePlace(`/v1/campaigns/${recipe.campaign}/teams`));
+    case 'team-join':
+      return oneStep(() => {
+        const isTaken = count >= recipe.teams.length * recipe.places;
+        return isTaken ? undefined : takePlace(`/v1/teams/${recipe.teams[count % recipe.teams.length]}/join`);
+      });
+    case 'team-fill':
+      return () => ({
+        steps: 3,
+        countsSteps: true,
+        next(step, lastBody) {
+          if (step === 0) return takePlace(`/v1/campaigns/${recipe.campaign}/teams`);
+          const { team } = JSON.parse(lastBody) as { team: { id: string; code: string } };
+          return takePlace(step === 1 ? `/v1/teams/${team.id}/join` : `/v1/teams/by-code/${team.code}/join`);
+        },
+      });
     case 'webhook':
       return oneStep(() => {
         const paid = recipe.payments[count];

@@ -10,6 +10,8 @@ export type Shop = {
   productId: string;
   /** Active campaigns with a million places, each for a different product. */
   campaigns: string[];
+  /** An active campaign with teams of three. */
+  teamCampaign: string;
 };
 
 const skuCount = 10_000;
@@ -34,6 +36,7 @@ export async function seedShop(fixture: Fixture): Promise<Shop> {
     ['sku-', skuCount],
     ['hot-', 1],
     ['group-', campaignCount + 1],
+    ['team-', 1],
   ] as const) {
     await pool.query(products, [prefix, count]);
     if (prefix !== 'other-') await pool.query(stock, [prefix, count]);
@@ -44,24 +47,27 @@ export async function seedShop(fixture: Fixture): Promise<Shop> {
     return (await pool.query<{ id: string }>(statement, [`${prefix}%`])).rows.map(({ id }) => id);
   };
   const campaigns: string[] = [];
-  for (const productId of await idsOf('group-')) campaigns.push(await startCampaign(fixture, productId));
+  for (const productId of await idsOf('group-')) campaigns.push(await startCampaign(fixture, productId, poolTerms));
   return {
     skus: Array.from({ length: skuCount }, (_, index) => `sku-${index + 1}`),
     hotSku: 'hot-1',
     uncachedIds: await idsOf('other-'),
     productId: (await idsOf('hot-'))[0] ?? '',
     campaigns,
+    teamCampaign: await startCampaign(fixture, (await idsOf('team-'))[0] ?? '', teamTerms),
   };
 }
 
-async function startCampaign(fixture: Fixture, productId: string): Promise<string> {
+const poolTerms = { minParticipants: 1_000_000, maxParticipants: 1_000_000 };
+const teamTerms = { mode: 'teams', teamSize: 3, teamSeconds: 86_400, onShort: 'merge' };
+
+async function startCampaign(fixture: Fixture, productId: string, kind: object): Promise<string> {
   const response = await fetch(`${fixture.api}/v1/campaigns`, {
     method: 'POST',
     headers: { authorization: `Bearer ${fixture.secretKey}`, 'content-type': 'application/json' },
     body: JSON.stringify({
       productId,
-      minParticipants: 1_000_000,
-      maxParticipants: 1_000_000,
+      ...kind,
       price: 1,
       startTime: new Date(Date.now() - 60_000).toISOString(),
       endTime: new Date(Date.now() + 86_400_000).toISOString(),
@@ -101,6 +107,35 @@ export async function seedPayments(
     [count],
   );
   return rows;
+}
+
+/** Adds teams of three with the place of their leader, as `POST /v1/campaigns/{id}/teams` writes them. Returns their ids. */
+export async function seedTeams(fixture: Fixture, campaign: string, count: number): Promise<string[]> {
+  const { rows } = await fixture.pool.query<{ id: string }>(
+    `with new_teams as (
+       insert into group_commerce.teams (id, tenant_id, campaign_id, code, leader, size, joined, secured, status,
+         merge_refusals, end_time, created_at, updated_at)
+       select platform.uuid7(), c.tenant_id, c.id, left(md5(random()::text || g), 16), 'leader-' || g, 3, 1, 0, 'forming', 0,
+         c.end_time, now(), now()
+       from group_commerce.group_commerce_campaigns c, generate_series(1, $2::int) g where c.id = $1
+       returning id, tenant_id, leader
+     ), new_places as (
+       insert into group_commerce.participants (id, tenant_id, campaign_id, team_id, user_id, order_id, payment_id, state,
+         joined_at, secure_by, updated_at, sku, quantity, merge)
+       select platform.uuid7(), tenant_id, $1, id, leader, platform.uuid7(), platform.uuid7(), 'joined', now(),
+         'infinity', now(), 'team-1', 1, true from new_teams
+       returning tenant_id, order_id, sku
+     ), new_holds as (
+       insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+       select order_id, tenant_id, array[sku], array[1], 'held', 'infinity', now() from new_places
+     ), reserved_stock as (
+       update inventory.inventory set quantity = quantity - $2::int, reserved = reserved + $2::int
+       where tenant_id = 'default' and sku = 'team-1'
+     )
+     select id from new_teams`,
+    [campaign, count],
+  );
+  return rows.map(({ id }) => id);
 }
 
 /** Adds undelivered events for Kafka, two for each key, as orders write them. */

@@ -32,6 +32,26 @@ test('no user joins twice', () => {
   expect(new Set(bodies).size).toBe(100);
 });
 
+test('each team gets one join for each free place, by different users, and none after the last', () => {
+  const makeScript = scriptOf({ kind: 'team-join', teams: ['t1', 't2'], places: 2 }, 1);
+  const sent = Array.from({ length: 5 }, () => makeScript().next(0, ''));
+  const path = (team: string) => `/v1/teams/${team}/join`;
+  expect(sent.map((request) => request?.path)).toEqual([path('t1'), path('t2'), path('t1'), path('t2'), undefined]);
+  expect(new Set(sent.map((request) => request?.body)).size).toBe(5);
+});
+
+test('a client opens a team and fills it by its id and its code, with different users and keys', () => {
+  const script = scriptOf({ kind: 'team-fill', campaign: 'c1' }, 1)();
+  const body = '{"team":{"id":"t1","code":"code1"}}';
+  const sent = Array.from({ length: script.steps }, (_, step) => script.next(step, body));
+  expect(sent.map((request) => request?.path)).toEqual([
+    ...['/v1/campaigns/c1/teams', '/v1/teams/t1/join', '/v1/teams/by-code/code1/join'],
+  ]);
+  expect(new Set(sent.map((request) => request?.body)).size).toBe(3);
+  expect(new Set(sent.map((request) => request?.headers['idempotency-key'])).size).toBe(3);
+  expect(script.countsSteps).toBe(true);
+});
+
 test('one webhook is sent for each payment, and none after the last', () => {
   const payments = [1, 2].map((n) => ({ paymentId: `p${n}`, intentId: `pi_${n}` }));
   const makeScript = scriptOf({ kind: 'webhook', payments, amount: 1_000, secret: 's' }, 1);
