@@ -132,7 +132,7 @@ export type Books = SaleBooks &
     clock: number;
   };
 
-const queries = {
+export const queries = {
   orders: `select id, tenant_id as tenant, customer_id as customer, purchase_order_number as reference, items, total,
     coalesce(shipping_total - discount_total + case when tax_included then 0 else tax_total end, 0) as extra,
     currency, status, failure_reason as failure, campaign_id as campaign, shipping_address is not null as address
@@ -159,7 +159,7 @@ const queries = {
 } as const;
 
 type Metadata = Record<string, string>;
-type StripeState = {
+export type StripeState = {
   intents: { id: string; status: string; captured: number; refunded: number; metadata: Metadata }[];
   payment_intents: { id: string; amount: number; currency: string; client_secret: string }[];
   charges: { payment_intent: string; status: string }[];
@@ -188,7 +188,8 @@ function readRecords(platform: ChaosPlatform, events: EventRow[]): RecordRow[] {
   return records;
 }
 
-function intentsOf({ intents, payment_intents, charges, disputes, hidden }: StripeState): IntentRow[] {
+/** The PaymentIntents of the emulator's state. */
+export function intentsOf({ intents, payment_intents, charges, disputes, hidden }: StripeState): IntentRow[] {
   const details = new Map(payment_intents.map((intent) => [intent.id, intent]));
   const paid = new Set(charges.filter(({ status }) => status === 'succeeded').map((charge) => charge.payment_intent));
   const disputed = new Map(disputes.map((dispute) => [dispute.payment_intent, dispute.status]));

@@ -4,14 +4,17 @@ import { auditDay, countUnfinished } from './audit.ts';
 import { type Buyer, cancelOrReturn, createBuyers, placeAndPay, type Story, stories } from './buyers.ts';
 import { sendParcels } from './parcels.ts';
 import { connectToShop, type Order, type Shop, waitUntil } from './shop.ts';
+import { runTeams } from './teams.ts';
 
 const help = `npm run demo [-- options]
 
 Simulates a day of a shop on a running platform. Run "npm start" in another terminal first. Buyers' cards are accepted,
 declined or need 3-D Secure; webhooks are late, duplicated, out of order or lost; there are cancellations, refunds and
-parcels. In the end it audits all money and stock. Exit code 0: no differences; 1: differences or an error.
+parcels. Then buyers form teams of a campaign: some fill, some are merged, some expire, and some buyers leave. In the end
+it audits all money and stock. Exit code 0: no differences; 1: differences or an error.
 
-  --orders N            number of buyers; default: 60
+  --orders N            number of buyers; default: 60; 0: only teams
+  --teams N             number of teams; default: 12; 0: no teams
   --seed N              seed of all random choices; default: from the clock
   --url URL             the API; default: http://127.0.0.1 with the port PORT or 8787
   --stripe-url URL      the Stripe emulator; default: http://127.0.0.1 with the port STRIPE_PORT or 12111
@@ -20,7 +23,7 @@ parcels. In the end it audits all money and stock. Exit code 0: no differences; 
   --shipping-secret S   signs the manual carrier's tracking updates; default: SHIPPING_WEBHOOK_SECRET or whsec_dev
   --help                print this text
 
-It runs the platform's crons with times up to half an hour ahead, so other unpaid orders on this platform expire too.`;
+It runs the platform's crons with times up to three hours ahead, so other unpaid orders on this platform expire too.`;
 
 const products = [
   { name: 'Stoneware mug', price: 14.5, unitsPerBuyer: 3 },
@@ -71,7 +74,8 @@ async function sellToAll(shop: Shop, buyers: Buyer[], skus: string[], random: ()
   await forEach(buyers, 6, (buyer) => placeAndPay(shop, buyer, baskets.get(buyer) ?? []));
 }
 
-async function runDay(shop: Shop, count: number, seed: number): Promise<number> {
+/** Resolves with the differences that the audit found. */
+async function runDay(shop: Shop, count: number, seed: number): Promise<string[]> {
   const random = mulberry32(seed);
   const day = `${Date.now().toString(36)}`.toUpperCase();
   const skus = await createProducts(shop, day, count);
@@ -136,7 +140,14 @@ async function runDay(shop: Shop, count: number, seed: number): Promise<number> 
   const { lines, differences } = await auditDay(shop, ids, skus);
   for (const [index, line] of lines.entries()) printScene(index === 0 ? 'Audit' : '', line);
   if (!finished) differences.push('Some work was still unfinished after a minute.');
-  for (const difference of differences) printScene('DIFFERENCE', difference);
+  return differences;
+}
+
+/** Prints the differences. Resolves with the exit code. */
+function report(differences: string[]): number {
+  const shown = 20;
+  for (const difference of differences.slice(0, shown)) printScene('DIFFERENCE', difference);
+  if (differences.length > shown) printScene('', `and ${differences.length - shown} more`);
   printScene(
     differences.length === 0 ? 'OK' : 'FAILED',
     differences.length === 0 ? 'all money, stock and events agree' : `${differences.length} differences`,
@@ -157,6 +168,7 @@ const defaultDatabase = `postgres://fusion_owner:fusion_owner@127.0.0.1:${proces
 
 const flags = {
   orders: { type: 'string', default: '60' },
+  teams: { type: 'string', default: '12' },
   seed: { type: 'string', default: String(Date.now() % 100_000) },
   url: { type: 'string', default: `http://127.0.0.1:${process.env.PORT || 8787}` },
   'stripe-url': { type: 'string', default: `http://127.0.0.1:${process.env.STRIPE_PORT || 12111}` },
@@ -172,9 +184,11 @@ async function main(): Promise<number> {
     console.log(help);
     return 0;
   }
-  const [orders, seed] = [Number(values.orders), Number(values.seed)];
-  if (!Number.isInteger(orders) || orders < 1 || orders > 5_000)
-    throw new Error('--orders must be a whole number from 1 to 5000');
+  const [orders, teams, seed] = [Number(values.orders), Number(values.teams), Number(values.seed)];
+  for (const [flag, count] of Object.entries({ orders, teams })) {
+    if (!Number.isInteger(count) || count < 0 || count > 5_000)
+      throw new Error(`--${flag} must be a whole number from 0 to 5000`);
+  }
   if (!Number.isInteger(seed)) throw new Error('--seed must be a whole number');
   const shop = await connectToShop({
     url: values.url.replace(/\/$/, ''),
@@ -193,7 +207,9 @@ async function main(): Promise<number> {
   }
   process.stdout.write(`A day in the shop, seed ${seed}\n\n`);
   try {
-    return await runDay(shop, orders, seed);
+    const differences = orders === 0 ? [] : await runDay(shop, orders, seed);
+    if (teams > 0) differences.push(...(await runTeams(shop, teams, seed, printScene)));
+    return report(differences);
   } finally {
     await restore();
     await shop.close();

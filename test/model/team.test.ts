@@ -220,8 +220,8 @@ const wanted = (...from: Command['do'][]): fc.Arbitrary<Wanted> =>
     loose: fc.constantFrom(true, false, false, false),
   });
 const most: Command['do'][] = [
-  ...(['open', 'open', 'join', 'join', 'join', 'join', 'secure', 'secure', 'secure', 'secure'] as const),
-  ...(['leave', 'leave', 'pass', 'refund'] as const),
+  ...(['open', 'open', 'open', 'join', 'join', 'join', 'join', 'secure', 'secure', 'secure'] as const),
+  ...(['leave', 'pass', 'pass', 'refund'] as const),
 ];
 const one = wanted(...most).map((each) => new Commands([each]));
 const end = wanted('cancel', 'end').map((each) => new Commands([each]));
@@ -229,10 +229,10 @@ const race = fc
   .array(wanted(...most, 'pass', 'cancel'), { minLength: 2, maxLength: 3 })
   .map((all) => new Commands(all));
 const terms = fc.record({
-  size: fc.integer({ min: 2, max: 3 }),
+  size: fc.constantFrom(2, 3, 3),
   successOn: fc.constantFrom('joined' as const, 'secured' as const),
   onShort: fc.constantFrom('merge' as const, 'merge' as const, 'release' as const),
-  limit: fc.constantFrom(null, 1, 2, 3),
+  limit: fc.constantFrom(null, null, 1, 2, 3),
 });
 
 const check = (commands: fc.Arbitrary<Commands>, length: number, runs: number) =>

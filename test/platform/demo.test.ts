@@ -62,9 +62,10 @@ test('a day in the shop ends without differences in money, stock and events, alt
 }, async () => {
   const { code, printed } = await run(join('demo', 'main.ts'), ['--orders', '20', '--seed', '20261122']);
   expect([code, printed]).toEqual([0, expect.stringContaining('all money, stock and events agree')]);
-  for (const scene of ['Opening', 'Payments', 'Lost', 'Returns', 'Parcels', 'Holds', 'Audit']) {
+  for (const scene of ['Opening', 'Payments', 'Lost', 'Returns', 'Parcels', 'Holds', 'Audit', 'Teams', 'Places']) {
     expect(printed).toContain(scene);
   }
+  for (const status of ['successful', 'merged', 'expired']) expect(printed).toMatch(new RegExp(`${status} +[1-9]`));
   expect(printed).toMatch(/[1-9]\d* delivered, with tracking updates duplicated and out of order/);
   expect((await webhooks()).faults).toMatchObject({ lose: 0, duplicate: 0, reorder: 0, delayMs: 0 });
 });
@@ -88,7 +89,7 @@ test('without a running platform the demo says how to start one', async () => {
 test('the help of the demo lists every option', async () => {
   const { code, printed } = await run(join('demo', 'main.ts'), ['--help']);
   expect(code).toBe(0);
-  for (const option of ['orders', 'seed', 'url', 'stripe-url', 'database-url', 'key']) {
+  for (const option of ['orders', 'teams', 'seed', 'url', 'stripe-url', 'database-url', 'key']) {
     expect(printed).toContain(`--${option} `);
   }
 });
