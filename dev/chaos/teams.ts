@@ -40,7 +40,7 @@ async function createCampaign(story: Story): Promise<{ id: string; teamSize: num
 
 const bodyOf = (story: Story, userId: string) => ({
   userId,
-  merge: story.random.chance(0.8),
+  merge: story.random.chance(0.9),
   ...(story.random.chance(0.15) ? { quantity: 2 } : {}),
   ...termsOfJoin(story, shippingAddress),
 });
@@ -87,7 +87,7 @@ async function fillTeam(story: Story, campaign: { id: string; teamSize: number }
   if (opened?.status !== 201) return;
   teams.push(team);
   // Too few, as many as the team has places, or more: then they race for the last place.
-  const members = Array.from({ length: random.int(0, campaign.teamSize) }, async () => {
+  const members = Array.from({ length: random.chance(0.5) ? random.int(0, 1) : campaign.teamSize }, async () => {
     await story.pause(0, 1_500);
     const userId = story.unique('member');
     await keepPlace(story, userId, await join(story, team, userId));
@@ -112,6 +112,6 @@ export async function runTeams(story: Story): Promise<void> {
       key: story.unique('cancel-campaign'),
     });
   };
-  const filled = Array.from({ length: random.int(2, 4) }, () => fillTeam(story, campaign, teams));
+  const filled = Array.from({ length: random.int(3, 5) }, () => fillTeam(story, campaign, teams));
   await Promise.all([...filled, ...(random.chance(0.15) ? [cancel()] : [])]);
 }
