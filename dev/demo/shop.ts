@@ -61,6 +61,13 @@ export async function connectToShop({ url, key, stripeUrl, databaseUrl, shipping
   await checkReachable(`${stripeUrl}/_emulator/webhooks`, 'The Stripe emulator');
   const database: pg.Client = await connectTo(databaseUrl);
   await database.query(`select set_config('app.tenant_id', 'default', false)`);
+  let lastQuery: Promise<unknown> = Promise.resolve();
+  /** Queries the database. A connection runs one query at a time, so each waits for the one before. */
+  function query<T extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<T[]> {
+    const rows = lastQuery.catch(() => undefined).then(async () => (await database.query<T>(text, values)).rows);
+    lastQuery = rows;
+    return rows;
+  }
 
   /** Sends a request to the API. Retries 503 and 429 with the same Idempotency-Key. */
   async function request(
@@ -117,8 +124,7 @@ export async function connectToShop({ url, key, stripeUrl, databaseUrl, shipping
     expectOk,
     callEmulator,
     readOrder,
-    query: async <T extends pg.QueryResultRow>(text: string, values: unknown[] = []) =>
-      (await database.query<T>(text, values)).rows,
+    query,
 
     refundsOf: async (paymentId: string) =>
       (await expectOk<{ data: Refund[] }>('GET', `/v1/payments/${paymentId}/refunds`)).data,
@@ -128,12 +134,10 @@ export async function connectToShop({ url, key, stripeUrl, databaseUrl, shipping
 
     /** Confirms a payment as the buyer's browser does. Resolves with the intent's status or the code of the decline. */
     async confirm(payment: Payment, card: string): Promise<string> {
-      const [intent] = (
-        await database.query<{ account: string | null }>(
-          'select stripe_account as account from payments.intents where stripe_id = $1',
-          [payment.stripePaymentIntentId],
-        )
-      ).rows;
+      const [intent] = await query<{ account: string | null }>(
+        'select stripe_account as account from payments.intents where stripe_id = $1',
+        [payment.stripePaymentIntentId],
+      );
       const response = await fetch(`${stripeUrl}/v1/payment_intents/${payment.stripePaymentIntentId}/confirm`, {
         method: 'POST',
         body: new URLSearchParams({
