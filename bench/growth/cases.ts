@@ -10,6 +10,7 @@ import { stockPage } from '../../src/db/inventory/queries.ts';
 import { orderById, orderPage } from '../../src/db/orders/queries.ts';
 import { eventPage, orderHistory } from '../../src/db/platform/events.ts';
 import { toCursor } from '../../src/http/cursor.ts';
+import { teamCases } from './cases-teams.ts';
 import type { Facts } from './facts.ts';
 import type { Statement } from './session.ts';
 
@@ -216,6 +217,7 @@ export function casesOf(facts: Facts, keys: Keys): Case[] {
           ...{ participantId: newId(new Date()), orderId: newId(new Date()), paymentId: newId(new Date()) },
         }),
     },
+    ...teamCases(facts, keys, write),
     {
       name: 'webhook: payment_intent.succeeded',
       needs: 'unpaid',
@@ -259,6 +261,9 @@ export function casesOf(facts: Facts, keys: Keys): Case[] {
     job('cron: unsecured places', 'group_commerce.free_unsecured', { limit: 200 }),
     job('cron: places whose order has ended', 'group_commerce.free_lost_places', { idleSeconds: 600, limit: 200 }),
     job('cron: campaigns to settle', 'group_commerce.settle_batch', { limit: 100, graceSeconds: 900 }),
+    job('cron: teams whose time is over', 'group_commerce.end_teams', { limit: 500 }),
+    job('cron: teams to settle', 'group_commerce.settle_teams', { limit: 100, graceSeconds: 900, idleSeconds: 60 }),
+    job('cron: teams to release', 'group_commerce.release_teams', { limit: 200, idleSeconds: 60 }),
     job('cron: overdue checks of VAT numbers', 'orders.request_lost_vat_checks', { idleSeconds: 1_800, limit: 200 }),
     job('cron: overdue labels', 'shipping.remind_labels', { idleSeconds: 3_600, limit: 200, most: 8 }),
     {

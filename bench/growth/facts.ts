@@ -14,6 +14,9 @@ export type Facts = {
   words: string[];
   /** The active campaign. */
   campaign: string;
+  /** The active campaign with teams, and teams of it that have room. */
+  teamCampaign: string;
+  teams: string[];
   /** The collection with one product in ten. */
   collection: string;
   /** Payments of the unpaid orders that `addNeeds` has added. */
@@ -55,6 +58,10 @@ export async function readFacts(adminUrl: string, size: Size): Promise<Facts> {
       ),
       words: await column(`select 'M' || to_hex(n * 7919) as v from (${sample}) s`, [size.products]),
       campaign: (await column(`select growth.id('campaign', -1) as v`))[0] ?? '',
+      teamCampaign: (await column(`select growth.id('campaign', -2) as v`))[0] ?? '',
+      teams: await column(
+        `select id as v from group_commerce.teams where status = 'forming' order by md5(id) limit 1000`,
+      ),
       collection: (await column(`select growth.id('collection', 1) as v`))[0] ?? '',
       unpaid: [],
     };

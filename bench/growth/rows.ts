@@ -131,6 +131,23 @@ export const orderRows: [string[], string[]] = [
     `insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
      select growth.id('place-order', g), 'default', array['SKU-1'], array[1], 'held', 'infinity', growth.time_of(g)
      from generate_series($1::bigint, $2::bigint) g where g % 40 = 25`,
+    // Teams of the active campaign with teams, one for sixty orders: one in ten still has room, the others have ended.
+    `insert into group_commerce.teams (id, tenant_id, campaign_id, code, leader, size, joined, secured, status, end_time,
+       settled_at, created_at, updated_at)
+     select growth.id('team', g), 'default', growth.id('campaign', -2), left(md5('team-' || g), 16), 'leader-' || g, 50, 1, 1,
+       case when g % 600 = 31 then 'forming' else 'expired' end,
+       case when g % 600 = 31 then now() + interval '1 day' else growth.time_of(g) end,
+       case when g % 600 <> 31 then growth.time_of(g) end, growth.time_of(g), growth.time_of(g)
+     from generate_series($1::bigint, $2::bigint) g where g % 60 = 31`,
+    `insert into group_commerce.participants (id, tenant_id, campaign_id, team_id, user_id, order_id, state, reason, joined_at,
+       secured_at, updated_at, sku)
+     select growth.id('member', g), 'default', growth.id('campaign', -2), growth.id('team', g), 'leader-' || g,
+       growth.id('member-order', g), case when g % 600 = 31 then 'secured' else 'released' end,
+       case when g % 600 <> 31 then 'team_expired' end, growth.time_of(g), growth.time_of(g), growth.time_of(g), 'SKU-1'
+     from generate_series($1::bigint, $2::bigint) g where g % 60 = 31`,
+    `insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+     select growth.id('member-order', g), 'default', array['SKU-1'], array[1], 'held', 'infinity', growth.time_of(g)
+     from generate_series($1::bigint, $2::bigint) g where g % 600 = 31`,
     `insert into payments.payments (payment_id, order_id, amount, currency, status, stripe_payment_intent_id, stripe_status,
        created_at, tenant_id, updated_at, intent_open, mode, campaign_id, user_id, checked_at)
      select growth.id('place-payment', g), growth.id('place-order', g), 5, 'EUR', 'pending', 'pi_place_' || g, 'requires_capture',
@@ -193,7 +210,7 @@ export const recentRows = [
    from generate_series($1::bigint, $2::bigint) g where g % 8 = 0`,
 ];
 
-/** The tenants, the collection and the active campaign. */
+/** The tenants, the collection and the active campaigns. */
 export const firstRows = [
   `insert into catalog.price_lists (id, tenant_id, name, currency, audience, price_count, created_at, updated_at)
    select growth.id('price-list', l), case l when 0 then 'acme' else 'trade' end, 'List ' || l, 'EUR', 'all', 20000, now(), now()
@@ -206,6 +223,11 @@ export const firstRows = [
      max_participants, price, original_price, start_time, end_time, status, created_at, updated_at)
    values (growth.id('campaign', -1), 'default', growth.id('product', 1), 'SKU-1', 'EUR', 1000000, 1000000, 5, 6.99, now() - interval '1 day',
      now() + interval '2 days', 'active', now(), now())`,
+  `insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
+     max_participants, price, original_price, start_time, end_time, status, mode, team_size, team_seconds, on_short,
+     created_at, updated_at)
+   values (growth.id('campaign', -2), 'default', growth.id('product', 1), 'SKU-1', 'EUR', 50, 50, 5, 6.99,
+     now() - interval '1 day', now() + interval '2 days', 'active', 'teams', 50, 86400, 'merge', now(), now())`,
 ];
 
 /** Updates counters: the places taken in the active campaign, and the reserved stock. */
@@ -213,7 +235,7 @@ export const countRows = [
   `update group_commerce.group_commerce_campaigns c set (actual_participants, secured_participants) = (
      select count(*), count(*) filter (where p.secured_at is not null) from group_commerce.participants p
      where p.campaign_id = c.id and p.state <> 'released')
-   where c.status = 'active'`,
+   where c.status = 'active' and c.mode = 'pool'`,
   `update inventory.inventory i set reserved = h.held
    from (select r.tenant_id, s.sku, sum(s.n)::int as held from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
      where r.status = 'held' group by 1, 2) h

@@ -77,7 +77,7 @@ test.each([
   ],
   [
     'the active campaign counts its places',
-    `select c.id from group_commerce.group_commerce_campaigns c where c.status = 'active' and actual_participants <> (select count(*) from group_commerce.participants p where p.campaign_id = c.id)`,
+    `select c.id from group_commerce.group_commerce_campaigns c where c.status = 'active' and c.mode = 'pool' and actual_participants <> (select count(*) from group_commerce.participants p where p.campaign_id = c.id)`,
   ],
   [
     'every order has its order.created event',
@@ -144,7 +144,17 @@ test('a page of participants reads only the places of its campaign', async () =>
   expect(scansOf(plan)).toContainEqual('Index Scan idx_participants_tenant_id on participants: 21');
 });
 
+test.each(['open a team', 'join a team'])('the case "%s" reads no other team and no other place', async (name) => {
+  const plan = await planOf(name);
+  const scans = scansOf(plan).filter((scan) => / on (teams|participants|campaign_customers)/.test(scan));
+  expect(scans.filter((scan) => /Seq Scan|removed/.test(scan))).toEqual([]);
+  expect(plan.blocks).toBeLessThan(300); // 167 teams and their places
+});
+
 test.each([
+  ['teams whose time is over', 60],
+  ['teams to settle', 60],
+  ['teams to release', 60],
   ['unsecured places', 40],
   ['places whose order has ended', 40],
   ['expired holds, none found', 60], // also reads the rows set aside, and how far Stripe's events have been read
