@@ -266,6 +266,19 @@ alter table catalog.prices force row level security;
 grant delete, insert, select, update on catalog.prices to fusion_catalog;
 grant select on catalog.prices to fusion_orders, fusion_reader;
 
+-- table: group_commerce.campaign_customers
+create table group_commerce.campaign_customers (
+  campaign_id varchar not null,
+  user_id     varchar not null,
+  tenant_id   varchar not null,
+  units       integer not null,
+  constraint campaign_customers_pkey PRIMARY KEY (campaign_id, user_id),
+  constraint campaign_customers_units CHECK (units >= 0)
+);
+alter table group_commerce.campaign_customers enable row level security;
+alter table group_commerce.campaign_customers force row level security;
+grant insert, select, update on group_commerce.campaign_customers to fusion_group_commerce;
+
 -- table: group_commerce.group_commerce_campaigns
 create table group_commerce.group_commerce_campaigns (
   id                   varchar       not null,
@@ -322,25 +335,12 @@ create table group_commerce.group_commerce_campaigns (
 CREATE INDEX idx_campaigns_running ON group_commerce.group_commerce_campaigns USING btree (end_time) WHERE status::text = 'active';
 CREATE INDEX idx_campaigns_status ON group_commerce.group_commerce_campaigns USING btree (tenant_id, status, id DESC);
 CREATE INDEX idx_campaigns_tenant_id ON group_commerce.group_commerce_campaigns USING btree (tenant_id, id DESC);
+CREATE INDEX idx_campaigns_unpriced ON group_commerce.group_commerce_campaigns USING btree (end_time) WHERE status::text = 'successful' AND tiers IS NOT NULL AND settled_price IS NULL;
 CREATE INDEX idx_campaigns_unsettled ON group_commerce.group_commerce_campaigns USING btree (id) WHERE settled_at IS NULL AND status::text <> 'active';
 alter table group_commerce.group_commerce_campaigns enable row level security;
 alter table group_commerce.group_commerce_campaigns force row level security;
 grant insert, select, update on group_commerce.group_commerce_campaigns to fusion_group_commerce;
 grant select on group_commerce.group_commerce_campaigns to fusion_reader;
-
--- table: group_commerce.campaign_customers
-create table group_commerce.campaign_customers (
-  campaign_id varchar not null,
-  user_id     varchar not null,
-  tenant_id   varchar not null,
-  units       integer not null,
-  constraint campaign_customers_pkey PRIMARY KEY (campaign_id, user_id),
-  constraint campaign_customers_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
-  constraint campaign_customers_units CHECK (units >= 0)
-);
-alter table group_commerce.campaign_customers enable row level security;
-alter table group_commerce.campaign_customers force row level security;
-grant insert, select, update on group_commerce.campaign_customers to fusion_group_commerce;
 
 -- table: group_commerce.teams
 create table group_commerce.teams (
@@ -363,7 +363,6 @@ create table group_commerce.teams (
   updated_at     timestamptz not null,
   constraint teams_pkey PRIMARY KEY (id),
   constraint teams_code_unique UNIQUE (code),
-  constraint teams_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
   constraint teams_merged_into_fkey FOREIGN KEY (merged_into) REFERENCES group_commerce.teams(id),
   constraint teams_merge_refusals CHECK (merge_refusals >= 0),
   constraint teams_merged_into_another CHECK ((status::text = 'merged') = (merged_into IS NOT NULL) AND merged_into::text <> id::text),
@@ -372,13 +371,15 @@ create table group_commerce.teams (
   constraint teams_status CHECK (status in ('forming', 'successful', 'expired', 'merged', 'cancelled'))
 );
 CREATE INDEX idx_teams_campaign_id ON group_commerce.teams USING btree (campaign_id, id DESC);
-CREATE INDEX idx_teams_due ON group_commerce.teams USING btree (end_time) WHERE status::text = 'forming';
+CREATE INDEX idx_teams_due ON group_commerce.teams USING btree (tenant_id, end_time, id) WHERE status::text = 'forming';
 CREATE INDEX idx_teams_forming ON group_commerce.teams USING btree (campaign_id, id) WHERE status::text = 'forming';
-CREATE INDEX idx_teams_unsettled ON group_commerce.teams USING btree (tenant_id, id) WHERE settled_at IS NULL AND (status in ('successful', 'expired', 'cancelled'));
+CREATE INDEX idx_teams_status ON group_commerce.teams USING btree (campaign_id, status, listed, id DESC);
+CREATE INDEX idx_teams_to_release ON group_commerce.teams USING btree (tenant_id, id) WHERE settled_at IS NULL AND (status in ('expired', 'cancelled'));
+CREATE INDEX idx_teams_to_settle ON group_commerce.teams USING btree (tenant_id, id) WHERE settled_at IS NULL AND status::text = 'successful';
 alter table group_commerce.teams enable row level security;
 alter table group_commerce.teams force row level security;
 grant insert, select, update on group_commerce.teams to fusion_group_commerce;
-grant select on group_commerce.teams to fusion_reader;
+grant select (id, tenant_id, campaign_id, size, joined, secured, status, listed, merge_refusals, end_time, merged_into, settled_at, version, created_at, updated_at) on group_commerce.teams to fusion_reader;
 
 -- table: group_commerce.participants
 create table group_commerce.participants (
@@ -407,7 +408,6 @@ create table group_commerce.participants (
   refunded         boolean     not null default false,
   constraint participants_pkey PRIMARY KEY (id),
   constraint participants_order_unique UNIQUE (order_id),
-  constraint participants_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
   constraint participants_team_id_fkey FOREIGN KEY (team_id) REFERENCES group_commerce.teams(id),
   constraint participants_quantity CHECK (quantity > 0),
   constraint participants_released_why CHECK (state::text <> 'released' OR reason IS NOT NULL),
@@ -440,6 +440,7 @@ create table group_commerce.waiting_places (
   constraint waiting_places_offer CHECK ((state::text = 'offered') <= (offered_until IS NOT NULL)),
   constraint waiting_places_state CHECK (state in ('waiting', 'offered', 'taken', 'lapsed', 'left', 'ended'))
 );
+CREATE INDEX idx_waiting_places_ended ON group_commerce.waiting_places USING btree (user_id, campaign_id, id DESC) WHERE state in ('taken', 'lapsed', 'left', 'ended');
 CREATE INDEX idx_waiting_places_line ON group_commerce.waiting_places USING btree (campaign_id, id) WHERE state in ('waiting', 'offered');
 CREATE INDEX idx_waiting_places_offers ON group_commerce.waiting_places USING btree (offered_until) WHERE state::text = 'offered';
 CREATE INDEX idx_waiting_places_tenant_id ON group_commerce.waiting_places USING btree (tenant_id, campaign_id, id DESC);
@@ -850,6 +851,7 @@ create table payments.payments (
   stripe_account           varchar,
   tax_calculation          varchar,
   authorized               numeric(10,2),
+  action_by                timestamptz,
   constraint payments_pkey PRIMARY KEY (payment_id),
   constraint payments_amount_not_negative CHECK (amount >= 0::numeric),
   constraint payments_captured_at_most_authorized CHECK (amount <= authorized),
@@ -3878,8 +3880,10 @@ AS $function$
     where product.id is not null and v.sku <> product.sku and (v.id is null or v.group_id is null
       or v.group_id is distinct from product.group_id or v.currency <> product.currency)
     union all
+    -- A tier costs something, so that every place has a payment.
     select 200 + t.ord, format('/tiers/%s/price', t.ord - 1),
-      group_commerce.price_fault((t.tier->>'price')::numeric, product.currency)
+      case when (t.tier->>'price')::numeric = 0 then 'must be above 0'
+        else group_commerce.price_fault((t.tier->>'price')::numeric, product.currency) end
     from jsonb_array_elements(nullif(input->'tiers', 'null')) with ordinality t(tier, ord) where product.id is not null
   )
   select jsonb_agg(jsonb_build_object('pointer', f.pointer, 'detail', f.detail) order by f.place)
@@ -3945,9 +3949,133 @@ alter function group_commerce.cancel_campaign(jsonb,jsonb) owner to fusion_group
 revoke all on function group_commerce.cancel_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.cancel_campaign(jsonb,jsonb) to fusion_worker;
 
--- function: group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb)
+-- function: group_commerce.cancel_team(jsonb,jsonb)
+-- src/db/group-commerce/team-reads.sql
+CREATE OR REPLACE FUNCTION group_commerce.cancel_team(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay constant jsonb := platform.enter(call, 'campaigns:write', 'teams.cancel');
+  team group_commerce.teams;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  update group_commerce.teams t
+  set status = 'cancelled', version = platform.next_version(t.version), updated_at = platform.clock()
+  where t.id = input->>'id' and t.status = (select 'forming')
+  returning * into team;
+  if found then
+    perform group_commerce.emit_team(team, 'cancelled', '{}', true);
+    return platform.leave(call, 'teams.cancel', group_commerce.team_json(team));
+  end if;
+  select * into team from group_commerce.teams t where t.id = input->>'id';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  return platform.leave(call, 'teams.cancel', case team.status
+    when 'cancelled' then group_commerce.team_json(team)
+    when 'merged' then jsonb_build_object('error', 'conflict', 'detail', format(
+      'The team was merged into the team %s. Cancel that team to end the places of both.', team.merged_into))
+    when 'successful' then jsonb_build_object('error', 'conflict', 'detail',
+      'The team has succeeded. Cancel or refund the orders of its members.')
+    else jsonb_build_object('error', 'conflict', 'detail',
+      'The time of the team is over, and its places are released. There is nothing to cancel.') end);
+end
+$function$;
+alter function group_commerce.cancel_team(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.cancel_team(jsonb,jsonb) from public;
+grant execute on function group_commerce.cancel_team(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.cancel_teams(jsonb,jsonb)
+-- src/db/group-commerce/team-ends.sql
+CREATE OR REPLACE FUNCTION group_commerce.cancel_teams(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign group_commerce.group_commerce_campaigns;
+  ids text[];
+  result jsonb;
+  cancelled integer := 0;
+  is_old boolean;
+begin
+  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  select * into campaign from group_commerce.group_commerce_campaigns x
+  where x.settled_at is null and x.status <> 'active' and x.status = 'failed' and x.mode = 'teams'
+    and (input->>'campaignId' is null or x.id = input->>'campaignId')
+    and x.id <> all(platform.keys_set_aside('campaigns'))
+    and (x.updated_at <= platform.clock() - make_interval(secs => (input->>'settleSeconds')::int)
+      or exists (select from group_commerce.teams t where t.campaign_id = x.id and t.status = 'forming'))
+  order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;
+  if not found then
+    return jsonb_build_object('done', 0, 'more', false);
+  end if;
+  perform platform.act_as(campaign.tenant_id);
+  is_old := campaign.updated_at <= platform.clock() - make_interval(secs => (input->>'settleSeconds')::int);
+  ids := array(select t.id from group_commerce.teams t
+    where t.campaign_id = campaign.id and t.status = 'forming'
+      and t.id <> all(platform.keys_set_aside('campaigns'))
+    order by t.id limit (input->>'limit')::int);
+  for result in select jsonb_array_elements(
+    platform.process_rows('campaigns', 'group_commerce.cancel_teams_step', campaign.tenant_id, ids, input))
+  loop
+    cancelled := cancelled + (result->>'cancelled')::int;
+  end loop;
+  if cardinality(ids) = 0 then
+    if exists (select from group_commerce.teams t where t.campaign_id = campaign.id and t.status = 'forming') then
+      perform platform.set_aside('campaigns', array[campaign.id::text], 'teams of this campaign are set aside');
+    elsif is_old then
+      update group_commerce.group_commerce_campaigns x
+      set settled_at = platform.clock(), version = platform.next_version(x.version), updated_at = platform.clock()
+      where x.id = campaign.id and x.settled_at is null;
+      perform platform.clear_set_aside('campaigns', array[campaign.id::text]);
+    end if;
+  end if;
+  return jsonb_build_object('done', cancelled, 'more', true);
+end
+$function$;
+alter function group_commerce.cancel_teams(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.cancel_teams(jsonb,jsonb) from public;
+grant execute on function group_commerce.cancel_teams(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.cancel_teams_step(text[],jsonb)
+-- src/db/group-commerce/team-ends.sql
+CREATE OR REPLACE FUNCTION group_commerce.cancel_teams_step(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  team group_commerce.teams;
+  cancelled integer := 0;
+begin
+  perform 1 from group_commerce.teams t where t.id = any(ids) order by t.id for update;
+  for team in
+    update group_commerce.teams x
+    set status = 'cancelled', version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.id = any(ids) and x.status = (select 'forming')
+    returning *
+  loop
+    perform group_commerce.emit_team(team, 'cancelled', '{}', true);
+    cancelled := cancelled + 1;
+  end loop;
+  return jsonb_build_object('cancelled', cancelled);
+end
+$function$;
+alter function group_commerce.cancel_teams_step(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.cancel_teams_step(text[],jsonb) from public;
+
+-- function: group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb,group_commerce.waiting_places)
 -- src/db/group-commerce/join.sql
-CREATE OR REPLACE FUNCTION group_commerce.claim_place(c group_commerce.group_commerce_campaigns, grace_seconds integer, input jsonb)
+CREATE OR REPLACE FUNCTION group_commerce.claim_place(c group_commerce.group_commerce_campaigns, grace_seconds integer, input jsonb, w group_commerce.waiting_places)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3959,6 +4087,7 @@ declare
   is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
   joining_user constant varchar := input->>'userId';
   units constant integer := (input->>'quantity')::integer;
+  offers constant integer := coalesce(w.state = 'offered', false)::int;
   succeeds boolean;
   place record;
   participant group_commerce.participants;
@@ -3970,7 +4099,7 @@ begin
   end if;
   with taken as (
     update group_commerce.group_commerce_campaigns x
-    set actual_participants = x.actual_participants + 1,
+    set actual_participants = x.actual_participants + 1, offered_places = x.offered_places - offers,
         secured_participants = x.secured_participants + is_free::int,
         secured_units = x.secured_units + is_free::int * units,
         status = case when x.status = 'active' and x.min_participants <= case x.success_on
@@ -3978,8 +4107,12 @@ begin
           then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
     where x.id = c.id and x.status = c.status and x.settled_price is null
-      and x.actual_participants + x.offered_places < x.max_participants
+      and x.offered_places >= offers and x.actual_participants + x.offered_places - offers < x.max_participants
     returning x as campaign
+  ), accepted as (
+    update group_commerce.waiting_places y set state = 'taken', updated_at = now_at from taken
+    where y.id = w.id and y.state = w.state and (offers = 0 or y.offered_until > now_at)
+    returning y.id
   ), counted as (
     insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
     select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
@@ -3997,7 +4130,8 @@ begin
         else (input->>'secureSeconds')::int end) end,
       case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
       nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, input->>'invitedBy'
-    from taken where c.max_per_customer is null or exists (select from counted)
+    from taken where (c.max_per_customer is null or exists (select from counted))
+      and (w.id is null or exists (select from accepted))
     on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
     returning p as participant
   ), event as (
@@ -4013,6 +4147,13 @@ begin
   select t.campaign, j.participant, exists (select from counted) as is_counted into place
   from (select 1) one left join taken t on true left join joined j on true;
   participant := place.participant;
+  -- Whether the user got an offer since `w` was read. A query of its own, so that only campaigns with offers pay for it.
+  if participant.id is not null and w.id is null and (place.campaign).offered_places > 0 then
+    if exists (select from group_commerce.waiting_places y
+      where y.user_id = joining_user and y.campaign_id = c.id and y.state = 'offered' and y.offered_until > now_at) then
+      raise exception using errcode = 'serialization_failure', message = 'the user has an offer';
+    end if;
+  end if;
   if participant.id is null then
     if place.campaign is null then
       select case when not exists (select from group_commerce.participants p
@@ -4026,7 +4167,7 @@ begin
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
     raise exception using errcode = 'serialization_failure',
-      message = 'the campaign became successful, or the user joins at the same time';
+      message = 'the campaign or the waiting list changed, or the user joins at the same time';
   end if;
   succeeds := c.status = 'active' and (place.campaign).status = 'successful';
   c := place.campaign;
@@ -4049,8 +4190,8 @@ begin
     || jsonb_build_object('changedSkus', jsonb_build_array(participant.sku));
 end
 $function$;
-alter function group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb) from public;
+alter function group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb,group_commerce.waiting_places) owner to fusion_group_commerce;
+revoke all on function group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb,group_commerce.waiting_places) from public;
 
 -- function: group_commerce.claim_team_place(group_commerce.group_commerce_campaigns,group_commerce.teams,integer,jsonb)
 -- src/db/group-commerce/teams.sql
@@ -4065,6 +4206,7 @@ declare
   opens constant boolean := t.code is null;
   is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
   may_merge constant boolean := coalesce((input->>'merge')::boolean, false);
+  joined_team constant varchar := t.id;
   joining_user constant varchar := input->>'userId';
   units constant integer := (input->>'quantity')::integer;
   place record;
@@ -4088,7 +4230,9 @@ begin
         status = case when x.size <= case c.success_on when 'joined' then x.joined + 1
           else x.secured + is_free::int end then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
-    where x.id = t.id and not opens and x.status = 'forming' and x.joined < x.size and x.end_time > now_at
+    -- `status` is compared in a way that keeps the planner from the index of teams that are due.
+    where x.id = joined_team and not opens and x.status = (select 'forming') and x.joined < x.size
+      and x.end_time > now_at
     returning x as team
   ), taken as (
     select o.team from opened o union all select f.team from filled f
@@ -4125,14 +4269,21 @@ begin
   from (select 1) one left join taken k on true left join joined j on true;
   if (place.participant).id is null then
     if place.team is null then
-      select group_commerce.team_fault(x) into fault from group_commerce.teams x where x.id = t.id;
+      select group_commerce.team_fault(x) into fault from group_commerce.teams x
+      where x.id = t.id and (x.status <> 'merged' or t.status = 'merged');
     elsif c.max_per_customer is not null and not place.is_counted then
       fault := group_commerce.limit_fault(c, joining_user);
     end if;
-    if fault is not null then
+    -- A user who joins twice at the same time can fill the team, or reach the limit, with the first join. The second one
+    -- is repeated, and then finds the first place.
+    if fault is not null and (opens or not exists (select from group_commerce.participants p
+      where p.user_id = joining_user and p.campaign_id = c.id and coalesce(p.team_id, '') = t.id
+        and p.state <> 'released')) then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
-    raise exception using errcode = 'serialization_failure', message = 'the user joins the team at the same time';
+    -- The call is repeated, and finds the place, or the team that this one was merged into.
+    raise exception using errcode = 'serialization_failure',
+      message = 'the user joins the team at the same time, or the team was merged meanwhile';
   end if;
   fault := inventory.hold_units((place.participant).order_id, (place.participant).sku, units, 'infinity');
   if fault is not null then
@@ -4199,6 +4350,7 @@ declare
   campaign group_commerce.group_commerce_campaigns;
   team group_commerce.teams;
   status_before varchar;
+  price_before numeric;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x where x.id = participant.campaign_id;
   if participant.team_id is not null then
@@ -4215,14 +4367,24 @@ begin
     return;
   end if;
   status_before := campaign.status;
+  price_before := campaign.settled_price;
   update group_commerce.group_commerce_campaigns x
   set secured_participants = x.secured_participants + 1, secured_units = x.secured_units + participant.quantity,
       status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
         and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
+      settled_price = case when x.tiers is not null and x.settled_price is null
+          and x.secured_participants + 1 = x.max_participants
+          and (x.status = 'successful' or x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time)
+        then group_commerce.tier_price(x.tiers, x.price, x.secured_participants + 1,
+          x.secured_units + participant.quantity)
+        else x.settled_price end,
       version = platform.next_version(x.version), updated_at = platform.clock()
   where x.id = participant.campaign_id returning * into campaign;
   if status_before = 'active' and campaign.status = 'successful' then
     perform group_commerce.emit_campaign(campaign, 'successful', true);
+  end if;
+  if price_before is null and campaign.settled_price is not null then
+    perform group_commerce.emit_campaign(campaign, 'priced', true);
   end if;
 end
 $function$;
@@ -4313,6 +4475,187 @@ $function$;
 alter function group_commerce.emit_team(group_commerce.teams,text,jsonb,boolean) owner to fusion_group_commerce;
 revoke all on function group_commerce.emit_team(group_commerce.teams,text,jsonb,boolean) from public;
 
+-- function: group_commerce.end_campaigns_of_teams(jsonb,jsonb)
+-- src/db/group-commerce/team-ends.sql
+CREATE OR REPLACE FUNCTION group_commerce.end_campaigns_of_teams(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  excluded_ids text[];
+  due record;
+  result jsonb;
+  ended integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  excluded_ids := platform.keys_set_aside('campaigns');
+  for due in
+    select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
+      select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
+      where x.status = 'active' and x.end_time <= platform.clock() and x.mode = 'teams' and x.id <> all(excluded_ids)
+        and not exists (select from group_commerce.teams t where t.campaign_id = x.id and t.status = 'forming')
+      order by x.end_time limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.end_campaigns_of_teams_step', due.tenant_id, due.ids, input))
+    loop
+      ended := ended + (result->>'ended')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('ended', ended);
+end
+$function$;
+alter function group_commerce.end_campaigns_of_teams(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.end_campaigns_of_teams(jsonb,jsonb) from public;
+grant execute on function group_commerce.end_campaigns_of_teams(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.end_campaigns_of_teams_step(text[],jsonb)
+-- src/db/group-commerce/team-ends.sql
+CREATE OR REPLACE FUNCTION group_commerce.end_campaigns_of_teams_step(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign_id text;
+  campaign group_commerce.group_commerce_campaigns;
+  ended integer := 0;
+begin
+  foreach campaign_id in array ids loop
+    update group_commerce.group_commerce_campaigns x
+    set status = case when exists (select from group_commerce.teams t
+          where t.campaign_id = x.id and t.status = 'successful') then 'successful' else 'expired' end,
+        settled_at = platform.clock(), version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.id = campaign_id and x.status = (select 'active') and x.end_time <= platform.clock()
+      and not exists (select from group_commerce.teams t where t.campaign_id = x.id and t.status = 'forming')
+    returning * into campaign;
+    if found then
+      perform group_commerce.emit_campaign(campaign, campaign.status, true);
+      ended := ended + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('ended', ended);
+end
+$function$;
+alter function group_commerce.end_campaigns_of_teams_step(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.end_campaigns_of_teams_step(text[],jsonb) from public;
+
+-- function: group_commerce.end_line(character varying,integer)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.end_line(of_campaign character varying, most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  line record;
+begin
+  with first as (
+    select w.id, w.state from group_commerce.waiting_places w
+    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') order by w.id limit most
+  ), ended as (
+    update group_commerce.waiting_places w set state = 'ended', updated_at = platform.clock()
+    from first where w.id = first.id returning first.state
+  )
+  select count(*)::integer as entries, count(*) filter (where e.state = 'offered') as offers into line from ended e;
+  if line.offers > 0 then
+    update group_commerce.group_commerce_campaigns x
+    set offered_places = x.offered_places - line.offers, version = platform.next_version(x.version),
+        updated_at = platform.clock()
+    where x.id = of_campaign;
+  end if;
+  return line.entries;
+end
+$function$;
+alter function group_commerce.end_line(character varying,integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.end_line(character varying,integer) from public;
+
+-- function: group_commerce.end_teams(jsonb,jsonb)
+-- src/db/group-commerce/team-ends.sql
+CREATE OR REPLACE FUNCTION group_commerce.end_teams(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+declare
+  excluded_ids text[];
+  due record;
+  result jsonb;
+  ended integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  excluded_ids := platform.keys_set_aside('campaigns');
+  for due in
+    select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
+      select h.tenant_id, h.id
+      from platform.tenants_with_rows('group_commerce.teams', 'status = ''forming''') t(id)
+      cross join lateral (
+        select x.tenant_id, x.id, x.end_time, row_number() over (order by x.end_time, x.id) as turn
+        from group_commerce.teams x
+        where x.tenant_id = t.id and x.status = 'forming' and x.end_time <= platform.clock()
+          and x.id <> all(excluded_ids)
+        order by x.end_time, x.id limit (input->>'limit')::int
+      ) h
+      order by h.turn, h.end_time limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.end_teams_step', due.tenant_id, due.ids,
+        jsonb_build_object('excluded', excluded_ids)))
+    loop
+      ended := ended + (result->>'ended')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('ended', ended);
+end
+$function$;
+alter function group_commerce.end_teams(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.end_teams(jsonb,jsonb) from public;
+grant execute on function group_commerce.end_teams(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.end_teams_step(text[],jsonb)
+-- src/db/group-commerce/team-ends.sql
+CREATE OR REPLACE FUNCTION group_commerce.end_teams_step(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  target_ids text[];
+  merges record;
+  team group_commerce.teams;
+  ended integer := 0;
+begin
+  target_ids := group_commerce.find_merge_targets(ids, input->'excluded');
+  perform 1 from group_commerce.teams t where t.id = any(ids || target_ids) order by t.id for update;
+  if cardinality(target_ids) > 0 then
+    select * into merges from group_commerce.plan_merges(ids, target_ids);
+    if cardinality(merges.moved) > 0 then
+      ended := group_commerce.merge_teams(merges.moved, merges.targets);
+    end if;
+  end if;
+  for team in
+    update group_commerce.teams x
+    set status = case c.status when 'failed' then 'cancelled' else 'expired' end,
+        version = platform.next_version(x.version), updated_at = platform.clock()
+    from group_commerce.group_commerce_campaigns c
+    where x.id = any(ids) and x.status = (select 'forming') and x.end_time <= platform.clock() and c.id = x.campaign_id
+    returning x.*
+  loop
+    perform group_commerce.emit_team(team, team.status, '{}', true);
+    ended := ended + 1;
+  end loop;
+  return jsonb_build_object('ended', ended);
+end
+$function$;
+alter function group_commerce.end_teams_step(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.end_teams_step(text[],jsonb) from public;
+
 -- function: group_commerce.enter_team(jsonb,text,group_commerce.group_commerce_campaigns,group_commerce.teams,jsonb,jsonb,jsonb)
 -- src/db/group-commerce/teams.sql
 CREATE OR REPLACE FUNCTION group_commerce.enter_team(call jsonb, operation text, c group_commerce.group_commerce_campaigns, t group_commerce.teams, terms jsonb, fault jsonb, input jsonb)
@@ -4361,7 +4704,11 @@ CREATE OR REPLACE FUNCTION group_commerce.erase_places(user_id character varying
 AS $function$
 declare
   ids text[];
+  lines text[];
 begin
+  lines := array(select w.campaign_id from group_commerce.waiting_places w
+    where w.user_id = erase_places.user_id and w.state in ('waiting', 'offered') order by w.campaign_id);
+  perform 1 from group_commerce.group_commerce_campaigns c where c.id = any(lines) order by c.id for update;
   -- One look-up for each of the two indexes on the user.
   ids := array(select p.id from group_commerce.participants p where p.user_id = erase_places.user_id and p.state <> 'released'
     union all
@@ -4373,6 +4720,7 @@ begin
   update group_commerce.participants p
   set shipping_address = null, billing_address = null, email = null, metadata = null, updated_at = platform.clock()
   where p.id = any(ids);
+  perform group_commerce.leave_line(l, erase_places.user_id, 'ended') from unnest(lines) l;
   return true;
 end
 $function$;
@@ -4399,7 +4747,7 @@ begin
   for due in
     select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
       select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
-      where x.status = 'active' and x.end_time <= platform.clock() and x.id <> all(excluded_ids)
+      where x.status = 'active' and x.end_time <= platform.clock() and x.mode = 'pool' and x.id <> all(excluded_ids)
       order by x.end_time limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
@@ -4431,7 +4779,7 @@ begin
   foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.id = campaign_id and x.status = (select 'active')
+    where x.id = campaign_id and x.status = (select 'active') and x.mode = 'pool'
       and x.end_time <= platform.clock()
     returning * into campaign;
     if found then
@@ -4466,27 +4814,81 @@ alter function group_commerce.export_places(character varying) owner to fusion_g
 revoke all on function group_commerce.export_places(character varying) from public;
 grant execute on function group_commerce.export_places(character varying) to fusion_orders;
 
--- function: group_commerce.find_team(text,text)
--- src/db/group-commerce/teams.sql
-CREATE OR REPLACE FUNCTION group_commerce.find_team(team_id text, team_code text)
- RETURNS group_commerce.teams
- LANGUAGE plpgsql
+-- function: group_commerce.export_waiting(character varying)
+-- src/db/group-commerce/erasure.sql
+CREATE OR REPLACE FUNCTION group_commerce.export_waiting(user_id character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'campaignId', w.campaign_id, 'state', w.state,
+    'offeredUntil', platform.iso(w.offered_until), 'createdAt', platform.iso(w.created_at)) order by w.id desc), '[]')
+  from ( -- one look-up for each of the two indexes on the user
+    select x.* from group_commerce.waiting_places x
+    where x.user_id = export_waiting.user_id and x.state in ('waiting', 'offered')
+    union all
+    select x.* from group_commerce.waiting_places x
+    where x.user_id = export_waiting.user_id and x.state in ('taken', 'lapsed', 'left', 'ended')
+  ) w
+$function$;
+alter function group_commerce.export_waiting(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.export_waiting(character varying) from public;
+grant execute on function group_commerce.export_waiting(character varying) to fusion_orders;
+
+-- function: group_commerce.final_amounts(group_commerce.group_commerce_campaigns,group_commerce.participants)
+-- src/db/group-commerce/tiers.sql
+CREATE OR REPLACE FUNCTION group_commerce.final_amounts(c group_commerce.group_commerce_campaigns, p group_commerce.participants)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when p.amounts is not null then orders.reprice_place(jsonb_build_object('amounts', p.amounts,
+    'sku', coalesce(p.sku, c.sku), 'quantity', p.quantity, 'price', c.settled_price, 'currency', c.currency)) end
+$function$;
+alter function group_commerce.final_amounts(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
+revoke all on function group_commerce.final_amounts(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
+
+-- function: group_commerce.find_merge_targets(text[],jsonb)
+-- src/db/group-commerce/team-merges.sql
+CREATE OR REPLACE FUNCTION group_commerce.find_merge_targets(ids text[], excluded jsonb)
+ RETURNS text[]
+ LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  team group_commerce.teams;
-begin
-  if team_id is not null then
-    select * into team from group_commerce.teams t where t.id = team_id;
-    return team;
-  end if;
-  select * into team from group_commerce.teams t where t.code = team_code;
-  while team.merged_into is not null loop
-    select * into team from group_commerce.teams t where t.id = team.merged_into;
-  end loop;
-  return team;
-end
+  select array(
+    select f.id from (
+      select x.campaign_id, min(x.joined) as fewest
+      from group_commerce.teams x join group_commerce.group_commerce_campaigns c on c.id = x.campaign_id
+      where x.id = any(ids) and x.status = (select 'forming') and x.merge_refusals = 0 and x.joined < x.size
+        and c.on_short = 'merge' and c.status = 'active'
+      group by x.campaign_id
+    ) m cross join lateral (
+      select t.id from group_commerce.teams t
+      where t.campaign_id = m.campaign_id and t.status = 'forming' and t.merge_refusals = 0
+        and t.size - t.joined >= m.fewest and not excluded ? t.id
+      order by t.id limit 100
+    ) f)
+$function$;
+alter function group_commerce.find_merge_targets(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.find_merge_targets(text[],jsonb) from public;
+
+-- function: group_commerce.find_team(text,text)
+-- src/db/group-commerce/teams.sql
+CREATE OR REPLACE FUNCTION group_commerce.find_team(team_id text, team_code text)
+ RETURNS SETOF group_commerce.teams
+ LANGUAGE sql
+ STABLE
+AS $function$
+  with recursive found as (
+    (select t.* from group_commerce.teams t where t.id = team_id
+    union all
+    select t.* from group_commerce.teams t where t.code = team_code and team_id is null)
+    union all
+    select t.* from found f join group_commerce.teams t on t.id = f.merged_into where team_id is null
+  )
+  select f.* from found f where team_id is not null or f.merged_into is null
 $function$;
 alter function group_commerce.find_team(text,text) owner to fusion_group_commerce;
 revoke all on function group_commerce.find_team(text,text) from public;
@@ -4503,7 +4905,8 @@ declare
 begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
   select * into campaign from group_commerce.group_commerce_campaigns x
-    where x.settled_at is null and x.status <> 'active' and x.status = any(statuses)
+    where x.settled_at is null and x.status <> 'active' and x.status = any(statuses) and x.mode = 'pool'
+      and (x.tiers is null or x.settled_price is not null or x.status <> 'successful')
       and (input->>'campaignId' is null or x.id = input->>'campaignId')
       and x.id <> all(platform.keys_set_aside('campaigns'))
     order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;
@@ -4513,6 +4916,42 @@ end
 $function$;
 alter function group_commerce.find_unsettled_campaign(jsonb,jsonb,text[]) owner to fusion_group_commerce;
 revoke all on function group_commerce.find_unsettled_campaign(jsonb,jsonb,text[]) from public;
+
+-- function: group_commerce.find_unsettled_teams(text,text,jsonb)
+-- src/db/group-commerce/team-settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.find_unsettled_teams(condition text, same text, input jsonb, OUT tenant character varying, OUT ids text[], OUT common character varying)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  excluded_ids constant text[] := platform.keys_set_aside('campaigns');
+  until_time constant timestamptz := platform.clock() - make_interval(secs => coalesce((input->>'idleSeconds')::int, 0));
+  wanted_ids constant text[] := case when input ? 'teamIds'
+    then array(select jsonb_array_elements_text(input->'teamIds')) end;
+begin
+  tenant := input->>'tenant';
+  if tenant is null then
+    execute format('select t.id from platform.tenants_with_rows(''group_commerce.teams'', %1$L) t(id)
+      where t.id <> all(string_to_array(current_setting(''app.away'', true), '' ''))
+        and exists (select from group_commerce.teams x where x.tenant_id = t.id and (%1$s)
+          and x.updated_at <= $1 and x.id <> all($2))
+      order by random() limit 1', condition) into tenant using until_time, excluded_ids;
+  end if;
+  execute format('select array_agg(u.id::text order by u.id), min(u.common)
+    from (
+      select x.id, x.%2$I as common, first_value(x.%2$I) over (order by x.id) as first
+      from group_commerce.teams x
+      where x.tenant_id = $1 and (%1$s) and ($2 is null or x.id = any($2)) and ($2 is not null or x.updated_at <= $3)
+        and x.id <> all($4)
+      order by x.id limit $5
+    ) u where u.common = u.first', condition, same) into ids, common
+  using tenant, wanted_ids, until_time, excluded_ids, (input->>'limit')::int;
+end
+$function$;
+alter function group_commerce.find_unsettled_teams(text,text,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.find_unsettled_teams(text,text,jsonb) from public;
 
 -- function: group_commerce.free_lost_places(jsonb,jsonb)
 -- src/db/group-commerce/due.sql
@@ -4618,6 +5057,7 @@ begin
     perform platform.emit('group-commerce.campaign.left', campaign_row.id,
       jsonb_build_object('campaign', group_commerce.campaign_json(campaign_row), 'userId', u, 'reason', why), false)
     from unnest(freed.users) u;
+    perform group_commerce.offer_places(campaign);
   else
     select * into campaign_row from group_commerce.group_commerce_campaigns x where x.id = campaign;
     perform group_commerce.shrink_teams(freed.teams, freed.orders, why);
@@ -4770,6 +5210,20 @@ $function$;
 alter function group_commerce.give_units_back(character varying,text[],integer[]) owner to fusion_group_commerce;
 revoke all on function group_commerce.give_units_back(character varying,text[],integer[]) from public;
 
+-- function: group_commerce.id_after(character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.id_after(id character varying)
+ RETURNS character varying
+ LANGUAGE sql
+AS $function$
+  select case when fresh > id_after.id collate "C" or id_after.id is null then fresh
+    else overlay(fresh placing substr(next, 1, 8) || '-' || substr(next, 9, 4) from 1 for 13) end
+  from (select platform.uuid7() as fresh,
+    lpad(to_hex(('x0000' || translate(substr(id_after.id, 1, 13), '-', ''))::bit(64)::bigint + 1), 12, '0') as next) x
+$function$;
+alter function group_commerce.id_after(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.id_after(character varying) from public;
+
 -- function: group_commerce.invite_faults(character varying,jsonb)
 -- src/db/group-commerce/joiners.sql
 CREATE OR REPLACE FUNCTION group_commerce.invite_faults(of_campaign character varying, input jsonb)
@@ -4807,6 +5261,20 @@ $function$;
 alter function group_commerce.is_collecting(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
 revoke all on function group_commerce.is_collecting(group_commerce.group_commerce_campaigns) from public;
 
+-- function: group_commerce.is_member(group_commerce.teams)
+-- src/db/group-commerce/team-reads.sql
+CREATE OR REPLACE FUNCTION group_commerce.is_member(t group_commerce.teams)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select platform.shopper()->>'customer' is not null and exists (select from group_commerce.participants p
+    where p.user_id = platform.shopper()->>'customer' and p.campaign_id = t.campaign_id
+      and coalesce(p.team_id, '') = t.id and p.state <> 'released')
+$function$;
+alter function group_commerce.is_member(group_commerce.teams) owner to fusion_group_commerce;
+revoke all on function group_commerce.is_member(group_commerce.teams) from public;
+
 -- function: group_commerce.join_campaign(jsonb,jsonb)
 -- src/db/group-commerce/join.sql
 CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
@@ -4822,6 +5290,10 @@ declare
   -- A variable, because to the planner an expression costs the same in an index condition as in a filter. A plan made
   -- while the campaign had no places could later read all of them.
   joining_user varchar := input->>'userId';
+  waits constant boolean := coalesce((input->>'waitlist')::boolean, false);
+  is_locked boolean := false;
+  is_full boolean;
+  place_input jsonb;
   found_place record;
 begin
   if answer is not null then
@@ -4831,46 +5303,66 @@ begin
     input := group_commerce.as_customer(input);
     joining_user := input->>'userId';
   end if;
-  select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
-    exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
-    coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
-    (select group_commerce.participant_json(p) from group_commerce.participants p
-      where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released' and c.mode = 'pool') as place
-  into found_place
-  from group_commerce.group_commerce_campaigns c
-  join platform.tenants tenant on tenant.id = c.tenant_id
-  left join catalog.products product on product.id = c.product_id
-  where c.id = input->>'campaignId';
-  if not found then
-    perform platform.fail('not_found');
-  end if;
-  if found_place.place is not null then
-    return platform.leave(call, 'campaigns.join',
-      found_place.place || group_commerce.place_terms(found_place.campaign));
-  end if;
-  -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
-  if found_place.is_archived then
-    return platform.leave(call, 'campaigns.join',
-      jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
-  end if;
-  found_place.fault := coalesce(found_place.fault,
-    group_commerce.joiner_fault(found_place.campaign, joining_user));
-  if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
-    return platform.leave(call, 'campaigns.join', found_place.fault);
-  end if;
-  input := group_commerce.prepare_place(found_place.campaign, found_place.has_tax, input);
-  if input ? 'error' then
-    return platform.leave(call, 'campaigns.join', input);
-  elsif input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
-    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-      'answer', input || '{"error": "unavailable"}');
-  end if;
-  begin
-    answer := group_commerce.claim_place(found_place.campaign, found_place.grace, input);
-  exception when sqlstate 'FC001' then
-    -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
-    answer := sqlerrm;
-  end;
+  loop -- a second time if the campaign is full and the user wants to wait: then with the campaign locked
+    select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
+      exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
+      coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
+      (select group_commerce.participant_json(p) from group_commerce.participants p
+        where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released' and c.mode = 'pool') as place,
+      w as entry, coalesce(w.state = 'offered', false) as has_offer
+    into found_place
+    from group_commerce.group_commerce_campaigns c
+    join platform.tenants tenant on tenant.id = c.tenant_id
+    left join catalog.products product on product.id = c.product_id
+    left join group_commerce.waiting_places w on w.user_id = joining_user and w.campaign_id = c.id
+      and w.state in ('waiting', 'offered') and (w.state = 'waiting' or w.offered_until > platform.clock())
+    where c.id = input->>'campaignId';
+    if not found then
+      perform platform.fail('not_found');
+    end if;
+    if found_place.place is not null then
+      return platform.leave(call, 'campaigns.join',
+        found_place.place || group_commerce.place_terms(found_place.campaign));
+    end if;
+    -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
+    if found_place.is_archived then
+      return platform.leave(call, 'campaigns.join',
+        jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
+    end if;
+    is_full := coalesce(found_place.fault->>'error' = 'campaign_full', false) and not found_place.has_offer;
+    if is_full and not waits or found_place.fault->>'error' <> 'campaign_full' then
+      -- without a lock, so that the joins of a full campaign do not queue up
+      return platform.leave(call, 'campaigns.join', found_place.fault);
+    end if;
+    found_place.fault := group_commerce.joiner_fault(found_place.campaign, joining_user);
+    if found_place.fault is not null then
+      return platform.leave(call, 'campaigns.join', found_place.fault);
+    end if;
+    place_input := group_commerce.prepare_place(found_place.campaign, found_place.has_tax and not is_full,
+      case when is_full then input - 'shippingOptionId' else input end); -- the price of a place is not fixed by waiting
+    if place_input ? 'error' then
+      return platform.leave(call, 'campaigns.join', place_input);
+    elsif is_full and (found_place.entry).id is not null then
+      return platform.leave(call, 'campaigns.join', group_commerce.waiting_answer(found_place.entry));
+    elsif is_full and is_locked then
+      return platform.leave(call, 'campaigns.join',
+        group_commerce.wait_in_line((found_place.campaign).id, joining_user));
+    elsif not is_full and place_input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
+      return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+        'answer', place_input || '{"error": "unavailable"}');
+    elsif not is_full then
+      begin
+        answer := group_commerce.claim_place(found_place.campaign, found_place.grace, place_input, found_place.entry);
+      exception when sqlstate 'FC001' then
+        -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
+        answer := sqlerrm;
+      end;
+      exit when is_locked or not waits or answer->>'error' is distinct from 'campaign_full';
+    end if;
+    perform group_commerce.lock_campaign(input->>'campaignId');
+    perform group_commerce.lapse_offers(input->>'campaignId');
+    is_locked := true;
+  end loop;
   return platform.leave(call, 'campaigns.join', answer);
 end
 $function$;
@@ -4896,8 +5388,10 @@ AS $function$
       'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
     when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
       'detail', format('The campaign ended at %s.', platform.iso(c.end_time)))
-    when c.actual_participants >= c.max_participants then jsonb_build_object('error', 'campaign_full',
-      'detail', case c.max_participants when 1 then 'The only place is taken.'
+    when c.actual_participants + c.offered_places >= c.max_participants then jsonb_build_object('error',
+      'campaign_full', 'detail', case when c.offered_places > 0 then
+          format('All %s places are taken, or offered to the first of the waiting list.', c.max_participants)
+        when c.max_participants = 1 then 'The only place is taken.'
         else format('All %s places are taken.', c.max_participants) end) end
 $function$;
 alter function group_commerce.join_fault(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
@@ -4915,8 +5409,8 @@ CREATE OR REPLACE FUNCTION group_commerce.join_team(call jsonb, input jsonb)
 AS $function$
 declare
   answer jsonb := platform.enter(call, 'campaigns:write', 'teams.join', '{session}');
+  joining_user varchar; -- a variable, for an index condition: see join_campaign
   found_team record;
-  place group_commerce.participants;
 begin
   if answer is not null then
     return answer;
@@ -4924,19 +5418,21 @@ begin
   if platform.shopper() is not null then
     input := group_commerce.as_customer(input);
   end if;
-  select t as team, c as campaign, group_commerce.selling_terms(c, (input->>'graceSeconds')::int) as terms,
-    coalesce(group_commerce.team_fault(t), group_commerce.teams_fault(c)) as fault
+  joining_user := input->>'userId';
+  select t as team, c as campaign, terms,
+    coalesce(group_commerce.team_fault(t), group_commerce.teams_fault(c)) as fault,
+    (select p from group_commerce.participants p where p.user_id = joining_user and p.campaign_id = c.id
+      and coalesce(p.team_id, '') = t.id and p.state <> 'released') as place
   into found_team
   from group_commerce.find_team(input->>'teamId', input->>'code') t
-  join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id;
+  join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id,
+    group_commerce.selling_terms(c, (input->>'graceSeconds')::int) terms;
   if not found then
     perform platform.fail('not_found');
   end if;
-  select * into place from group_commerce.participants p
-  where p.user_id = input->>'userId' and p.campaign_id = (found_team.campaign).id
-    and coalesce(p.team_id, '') = (found_team.team).id and p.state <> 'released';
-  if found then
-    return platform.leave(call, 'teams.join', group_commerce.place_answer(found_team.team, place, found_team.campaign));
+  if (found_team.place).id is not null then
+    return platform.leave(call, 'teams.join',
+      group_commerce.place_answer(found_team.team, found_team.place, found_team.campaign));
   end if;
   return group_commerce.enter_team(call, 'teams.join', found_team.campaign, found_team.team, found_team.terms,
     found_team.fault, input);
@@ -4979,6 +5475,35 @@ $function$;
 alter function group_commerce.keeps_places(group_commerce.group_commerce_campaigns,group_commerce.teams) owner to fusion_group_commerce;
 revoke all on function group_commerce.keeps_places(group_commerce.group_commerce_campaigns,group_commerce.teams) from public;
 
+-- function: group_commerce.lapse_offers(character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.lapse_offers(of_campaign character varying)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lapsed integer;
+begin
+  update group_commerce.waiting_places w set state = 'lapsed', updated_at = platform.clock()
+  where w.id = any(array( -- the offers are at the front of the line
+    select x.id from group_commerce.waiting_places x
+    where x.campaign_id = of_campaign and x.state in ('waiting', 'offered') order by x.id
+    limit (select c.offered_places from group_commerce.group_commerce_campaigns c where c.id = of_campaign)))
+    and w.state = 'offered' and w.offered_until <= platform.clock();
+  get diagnostics lapsed = row_count;
+  if lapsed > 0 then
+    update group_commerce.group_commerce_campaigns x
+    set offered_places = x.offered_places - lapsed, version = platform.next_version(x.version),
+        updated_at = platform.clock()
+    where x.id = of_campaign;
+  end if;
+  return lapsed + group_commerce.offer_places(of_campaign);
+end
+$function$;
+alter function group_commerce.lapse_offers(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.lapse_offers(character varying) from public;
+
 -- function: group_commerce.leave_campaign(jsonb,jsonb)
 -- src/db/group-commerce/join.sql
 CREATE OR REPLACE FUNCTION group_commerce.leave_campaign(call jsonb, input jsonb)
@@ -4991,6 +5516,7 @@ declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave', '{session}');
   campaign group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
+  entry group_commerce.waiting_places;
   changed text[] := '{}';
 begin
   if replay is not null then
@@ -5010,10 +5536,21 @@ begin
   end if;
   select * into participant from group_commerce.participants x
     where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
-  if not found then -- by idx_participants_released, whose condition is this status
+  if not found then
+    entry := group_commerce.leave_line(campaign.id, input->>'userId', 'left');
+    if entry.id is not null then
+      return platform.leave(call, 'campaigns.leave', group_commerce.waiting_answer(entry));
+    end if;
+    -- by idx_participants_released and idx_waiting_places_ended, whose conditions are these states
     select * into participant from group_commerce.participants x
       where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state = 'released'
       order by x.id desc limit 1 for update;
+    select * into entry from group_commerce.waiting_places w
+      where w.campaign_id = campaign.id and w.user_id = input->>'userId'
+        and w.state in ('taken', 'lapsed', 'left', 'ended') order by w.id desc limit 1;
+    if entry.updated_at > coalesce(participant.updated_at, '-infinity') then
+      return platform.leave(call, 'campaigns.leave', group_commerce.waiting_answer(entry));
+    end if;
   end if;
   if participant.id is null then
     perform platform.fail('not_found');
@@ -5034,6 +5571,38 @@ alter function group_commerce.leave_campaign(jsonb,jsonb) owner to fusion_group_
 revoke all on function group_commerce.leave_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.leave_campaign(jsonb,jsonb) to fusion_worker;
 
+-- function: group_commerce.leave_line(character varying,character varying,character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.leave_line(of_campaign character varying, leaving_user character varying, last_state character varying)
+ RETURNS group_commerce.waiting_places
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  entry group_commerce.waiting_places;
+  state_before varchar;
+begin
+  select * into entry from group_commerce.waiting_places w
+    where w.user_id = leaving_user and w.campaign_id = of_campaign and w.state in ('waiting', 'offered');
+  if not found then
+    return null;
+  end if;
+  state_before := entry.state;
+  update group_commerce.waiting_places w set state = last_state, updated_at = platform.clock()
+  where w.id = entry.id returning * into entry;
+  if state_before = 'offered' then
+    update group_commerce.group_commerce_campaigns x
+    set offered_places = x.offered_places - 1, version = platform.next_version(x.version),
+        updated_at = platform.clock()
+    where x.id = of_campaign;
+    perform group_commerce.offer_places(of_campaign);
+  end if;
+  return entry;
+end
+$function$;
+alter function group_commerce.leave_line(character varying,character varying,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.leave_line(character varying,character varying,character varying) from public;
+
 -- function: group_commerce.leave_team(jsonb,jsonb)
 -- src/db/group-commerce/teams.sql
 CREATE OR REPLACE FUNCTION group_commerce.leave_team(call jsonb, input jsonb)
@@ -5046,6 +5615,7 @@ CREATE OR REPLACE FUNCTION group_commerce.leave_team(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'teams.leave', '{session}');
+  leaving_user varchar;
   team group_commerce.teams;
   campaign group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
@@ -5057,14 +5627,23 @@ begin
   if platform.shopper() is not null then
     input := group_commerce.as_customer(input);
   end if;
-  team := group_commerce.find_team(input->>'teamId', null);
-  if team.merged_into is not null then
-    team := group_commerce.find_team(null, team.code);
-  end if;
-  select * into campaign from group_commerce.group_commerce_campaigns c where c.id = team.campaign_id;
-  select * into participant from group_commerce.participants p
-  where p.user_id = input->>'userId' and p.campaign_id = campaign.id and p.team_id = team.id
-  order by p.state = 'released', p.id desc limit 1;
+  leaving_user := input->>'userId';
+  select c.* into campaign from group_commerce.find_team(input->>'teamId', null) t
+  join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id;
+  -- One statement, so that the team and the place are read before a merge or after it.
+  select (e.place).* into participant
+  from group_commerce.find_team(input->>'teamId', null) t, group_commerce.find_team(null, t.code) present,
+    lateral ( -- one look-up for each of the two indexes on the user
+      select x as place from group_commerce.participants x
+      where x.user_id = leaving_user and x.campaign_id = campaign.id and coalesce(x.team_id, '') in (t.id, present.id)
+        and x.state <> 'released'
+      union all
+      select x as place from group_commerce.participants x
+      where x.user_id = leaving_user and x.campaign_id = campaign.id and coalesce(x.team_id, '') in (t.id, present.id)
+        and x.state = 'released'
+    ) e
+  order by (e.place).state = 'released', (e.place).team_id = present.id desc, (e.place).id desc limit 1;
+  select * into team from group_commerce.teams t where t.id = participant.team_id;
   if participant.id is null then
     perform platform.fail('not_found');
   end if;
@@ -5075,8 +5654,9 @@ begin
   end if;
   if participant.state <> 'released' then
     if team.status <> 'forming' then
-      return platform.leave(call, 'teams.leave', jsonb_build_object('error', 'team_not_open',
-        'detail', format('The team is %s.', team.status)));
+      return platform.leave(call, 'teams.leave', jsonb_build_object('error', 'team_not_open', 'detail',
+        case team.status when 'successful' then 'The team has succeeded. Cancel the order of the place instead.'
+          else format('The team is %s: its places are released without leaving it.', team.status) end));
     end if;
     changed := group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
     select * into team from group_commerce.teams t where t.id = team.id;
@@ -5105,6 +5685,18 @@ AS $function$
 $function$;
 alter function group_commerce.limit_fault(group_commerce.group_commerce_campaigns,character varying) owner to fusion_group_commerce;
 revoke all on function group_commerce.limit_fault(group_commerce.group_commerce_campaigns,character varying) from public;
+
+-- function: group_commerce.line_is_over(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.line_is_over(c group_commerce.group_commerce_campaigns)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select c.status not in ('active', 'successful') or c.settled_price is not null or platform.clock() >= c.end_time
+$function$;
+alter function group_commerce.line_is_over(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.line_is_over(group_commerce.group_commerce_campaigns) from public;
 
 -- function: group_commerce.lock_campaign(character varying)
 -- src/db/group-commerce/campaigns.sql
@@ -5219,6 +5811,19 @@ alter function group_commerce.lose_orders(jsonb,jsonb) owner to fusion_group_com
 revoke all on function group_commerce.lose_orders(jsonb,jsonb) from public;
 grant execute on function group_commerce.lose_orders(jsonb,jsonb) to fusion_worker;
 
+-- function: group_commerce.lowest_price_fault(group_commerce.group_commerce_campaigns,jsonb)
+-- src/db/group-commerce/tiers.sql
+CREATE OR REPLACE FUNCTION group_commerce.lowest_price_fault(c group_commerce.group_commerce_campaigns, input jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when c.tiers is not null then platform.charge_fault((orders.reprice_place(input || jsonb_build_object(
+    'price', c.tiers->-1->'price', 'currency', c.currency))->>'total')::numeric, c.currency) end
+$function$;
+alter function group_commerce.lowest_price_fault(group_commerce.group_commerce_campaigns,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.lowest_price_fault(group_commerce.group_commerce_campaigns,jsonb) from public;
+
 -- function: group_commerce.make_live_token(jsonb,jsonb)
 -- src/db/group-commerce/live.sql
 CREATE OR REPLACE FUNCTION group_commerce.make_live_token(call jsonb, input jsonb)
@@ -5228,20 +5833,21 @@ CREATE OR REPLACE FUNCTION group_commerce.make_live_token(call jsonb, input json
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  replay jsonb := platform.enter(call, 'campaigns:read', 'campaigns.live-token');
+  operation constant text := case when input ? 'teamId' then 'teams.live-token' else 'campaigns.live-token' end;
+  watched constant text := coalesce(input->>'teamId', input->>'campaignId');
+  replay jsonb := platform.enter(call, 'campaigns:read', operation);
   token jsonb;
 begin
   if replay is not null then
     return replay || jsonb_build_object('answer',
-      platform.live_token(call, input->>'campaignId', (replay->'answer'->>'expiresAt')::timestamptz));
+      platform.live_token(call, watched, (replay->'answer'->>'expiresAt')::timestamptz));
   end if;
-  if not exists (select from group_commerce.group_commerce_campaigns c
-    where c.id = input->>'campaignId') then
+  if not (case when input ? 'teamId' then exists (select from group_commerce.teams t where t.id = watched)
+    else exists (select from group_commerce.group_commerce_campaigns c where c.id = watched) end) then
     perform platform.fail('not_found');
   end if;
-  token := platform.live_token(call, input->>'campaignId',
-    platform.clock() + make_interval(secs => (input->>'seconds')::int));
-  return platform.leave(call, 'campaigns.live-token', token - 'token') || jsonb_build_object('answer', token);
+  token := platform.live_token(call, watched, platform.clock() + make_interval(secs => (input->>'seconds')::int));
+  return platform.leave(call, operation, token - 'token') || jsonb_build_object('answer', token);
 end
 $function$;
 alter function group_commerce.make_live_token(jsonb,jsonb) owner to fusion_group_commerce;
@@ -5326,6 +5932,29 @@ $function$;
 alter function group_commerce.mark_settled(group_commerce.group_commerce_campaigns,text[]) owner to fusion_group_commerce;
 revoke all on function group_commerce.mark_settled(group_commerce.group_commerce_campaigns,text[]) from public;
 
+-- function: group_commerce.mark_teams_settled(text[],jsonb)
+-- src/db/group-commerce/team-settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.mark_teams_settled(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  states constant text[] := array(select jsonb_array_elements_text(input->'states'));
+  finished text[];
+begin
+  finished := array(
+    select t.id from group_commerce.teams t
+    where t.id = any(ids) and t.settled_at is null and not exists (select from group_commerce.participants p
+      where p.team_id = t.id and p.state = any(states))
+    order by t.id for update of t skip locked);
+  update group_commerce.teams t set settled_at = platform.clock() where t.id = any(finished);
+  return jsonb_build_object('done', cardinality(finished));
+end
+$function$;
+alter function group_commerce.mark_teams_settled(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.mark_teams_settled(text[],jsonb) from public;
+
 -- function: group_commerce.may_reach_place(character varying)
 -- src/db/group-commerce/shoppers.sql
 CREATE OR REPLACE FUNCTION group_commerce.may_reach_place(order_id character varying)
@@ -5341,16 +5970,102 @@ alter function group_commerce.may_reach_place(character varying) owner to fusion
 revoke all on function group_commerce.may_reach_place(character varying) from public;
 grant execute on function group_commerce.may_reach_place(character varying) to fusion_payments;
 
+-- function: group_commerce.merge_teams(text[],text[])
+-- src/db/group-commerce/team-merges.sql
+CREATE OR REPLACE FUNCTION group_commerce.merge_teams(moved text[], targets text[])
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  now_at constant timestamptz := platform.clock();
+  team record;
+begin
+  perform 1 from group_commerce.participants p
+  where p.team_id = any(moved) and p.state <> (select 'released') order by p.id for update;
+  update group_commerce.participants p set team_id = targets[array_position(moved, p.team_id::text)], updated_at = now_at
+  where p.team_id = any(moved) and p.state <> (select 'released');
+  update group_commerce.teams x
+  set joined = x.joined + m.joined, secured = x.secured + m.secured,
+      status = case when x.size = case c.success_on when 'joined' then x.joined + m.joined
+        else x.secured + m.secured end then 'successful' else x.status end,
+      version = platform.next_version(x.version), updated_at = now_at
+  from (
+    select o.target, sum(t.joined)::int as joined, sum(t.secured)::int as secured
+    from unnest(moved, targets) o(id, target) join group_commerce.teams t on t.id = o.id group by o.target
+  ) m, group_commerce.group_commerce_campaigns c
+  where x.id = m.target and x.id = any(targets) and c.id = x.campaign_id;
+  update group_commerce.teams x
+  set status = 'merged', merged_into = targets[array_position(moved, x.id::text)],
+      version = platform.next_version(x.version), updated_at = now_at
+  where x.id = any(moved);
+  for team in
+    select t as gone, target as joined_by
+    from unnest(moved, targets) o(id, target_id)
+    join group_commerce.teams t on t.id = o.id join group_commerce.teams target on target.id = o.target_id
+    order by t.id
+  loop
+    perform group_commerce.emit_team(team.gone, 'merged',
+      jsonb_build_object('into', group_commerce.team_json(team.joined_by)), false);
+  end loop;
+  perform group_commerce.emit_team(x, 'successful', '{}', true)
+  from group_commerce.teams x where x.id = any(targets) and x.status = (select 'successful');
+  return cardinality(moved);
+end
+$function$;
+alter function group_commerce.merge_teams(text[],text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.merge_teams(text[],text[]) from public;
+
+-- function: group_commerce.offer_places(character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.offer_places(of_campaign character varying)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign group_commerce.group_commerce_campaigns;
+  ids text[];
+begin
+  select * into campaign from group_commerce.group_commerce_campaigns c where c.id = of_campaign;
+  if group_commerce.join_fault(campaign) is not null then
+    return 0;
+  end if;
+  ids := array(
+    select w.id from group_commerce.waiting_places w
+    where w.campaign_id = of_campaign and w.state = 'waiting' and not exists (
+      select from catalog.products p where p.id = campaign.product_id and p.status = 'archived')
+    order by w.id limit campaign.max_participants - campaign.actual_participants - campaign.offered_places);
+  if cardinality(ids) = 0 then
+    return 0;
+  end if;
+  update group_commerce.waiting_places w
+  set state = 'offered', offered_until = least(platform.clock() + interval '10 minutes', campaign.end_time),
+      updated_at = platform.clock()
+  where w.id = any(ids);
+  update group_commerce.group_commerce_campaigns x
+  set offered_places = x.offered_places + cardinality(ids), version = platform.next_version(x.version),
+      updated_at = platform.clock()
+  where x.id = of_campaign;
+  perform platform.emit('group-commerce.place.offered', of_campaign, jsonb_build_object('campaignId', of_campaign,
+    'userId', o.user_id, 'offeredUntil', platform.iso(o.offered_until)), false)
+  from (select w.user_id, w.offered_until from group_commerce.waiting_places w
+    where w.id = any(ids) order by w.id) o;
+  return cardinality(ids);
+end
+$function$;
+alter function group_commerce.offer_places(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.offer_places(character varying) from public;
+
 -- function: group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,timestamp with time zone,boolean)
 -- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb, latest_end timestamp with time zone, is_charged_at_once boolean)
  RETURNS void
  LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
     'campaignId', c.id, 'userId', input->'userId', 'amount', coalesce(input->'amounts'->'total', to_jsonb(c.price)),
-    'currency', c.currency, 'taxCalculation', input->'amounts'->'taxCalculation',
+    'canFall', c.tiers is not null, 'currency', c.currency, 'taxCalculation', input->'amounts'->'taxCalculation',
     'mode', case when is_charged_at_once then 'order'
       when latest_end <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
       else 'card' end))
@@ -5379,9 +6094,10 @@ begin
   if platform.shopper() is not null then
     input := group_commerce.as_customer(input);
   end if;
-  select c as campaign, group_commerce.selling_terms(c, (input->>'graceSeconds')::int) as terms,
-    group_commerce.teams_fault(c) as fault
-  into found_campaign from group_commerce.group_commerce_campaigns c where c.id = input->>'campaignId';
+  select c as campaign, terms, group_commerce.teams_fault(c) as fault into found_campaign
+  from group_commerce.group_commerce_campaigns c,
+    group_commerce.selling_terms(c, (input->>'graceSeconds')::int) terms
+  where c.id = input->>'campaignId';
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -5422,7 +6138,8 @@ CREATE OR REPLACE FUNCTION group_commerce.place_answer(t group_commerce.teams, p
  LANGUAGE sql
  STABLE
 AS $function$
-  select jsonb_build_object('team', group_commerce.team_json(t),
+  select jsonb_build_object('team', group_commerce.team_json(t)
+      || case when t.leader <> platform.shopper()->>'customer' then '{"leader": null}'::jsonb else '{}' end,
     'participant', group_commerce.participant_json(p) || group_commerce.place_terms(c))
 $function$;
 alter function group_commerce.place_answer(group_commerce.teams,group_commerce.participants,group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
@@ -5458,6 +6175,89 @@ alter function group_commerce.place_terms(group_commerce.group_commerce_campaign
 revoke all on function group_commerce.place_terms(group_commerce.group_commerce_campaigns) from public;
 grant execute on function group_commerce.place_terms(group_commerce.group_commerce_campaigns) to fusion_reader;
 
+-- function: group_commerce.plan_merges(text[],text[])
+-- src/db/group-commerce/team-merges.sql
+CREATE OR REPLACE FUNCTION group_commerce.plan_merges(ids text[], target_ids text[], OUT moved text[], OUT targets text[])
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  now_at constant timestamptz := platform.clock();
+  team_ids text[]; -- the possible targets, oldest first
+  campaigns text[];
+  rooms integer[];
+  are_running boolean[];
+  members jsonb; -- {team: [user]}
+  mover record;
+  users text[];
+  chosen integer;
+begin
+  moved := '{}';
+  targets := '{}';
+  select array_agg(t.id::text order by t.id), array_agg(t.campaign_id::text order by t.id),
+    array_agg(t.size - t.joined order by t.id), array_agg(t.end_time > now_at order by t.id)
+  into team_ids, campaigns, rooms, are_running
+  from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
+  where t.id = any(target_ids) and t.status = (select 'forming') and t.merge_refusals = 0
+    -- A team whose clock is over has no time left in which a place could be secured.
+    and (t.end_time > now_at or c.success_on = 'joined' or t.secured = t.joined);
+  if team_ids is null then
+    return;
+  end if;
+  select jsonb_object_agg(m.team_id, m.users) into members
+  from (
+    select p.team_id, jsonb_agg(p.user_id) as users from group_commerce.participants p
+    where p.team_id = any(ids || team_ids) and p.state <> 'released' group by p.team_id
+  ) m;
+  for mover in
+    select t.id, t.campaign_id, t.joined, runs.is_running
+    from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
+    cross join (values (true), (false)) runs(is_running)
+    where t.id = any(ids) and t.status = (select 'forming') and t.end_time <= now_at and t.merge_refusals = 0
+      and t.joined < t.size and c.on_short = 'merge' and c.status = 'active'
+      and (runs.is_running or c.success_on = 'joined' or t.secured = t.joined)
+    order by runs.is_running desc, t.id desc
+  loop
+    continue when mover.id = any(moved) or mover.id = any(targets);
+    users := array(select jsonb_array_elements_text(members->mover.id));
+    select o.n into chosen
+    from unnest(team_ids, campaigns, rooms, are_running) with ordinality o(id, campaign, room, is_running, n)
+    where o.campaign = mover.campaign_id and o.is_running = mover.is_running and o.room >= mover.joined
+      and o.id <> mover.id and o.id <> all(moved) and not coalesce(members->o.id ?| users, false)
+    order by (not o.is_running and o.room = mover.joined) desc, o.n limit 1;
+    if found then
+      moved := moved || mover.id::text;
+      targets := targets || team_ids[chosen];
+      rooms[chosen] := rooms[chosen] - mover.joined;
+      members := jsonb_set(members, array[team_ids[chosen]], (members->team_ids[chosen]) || (members->mover.id));
+    end if;
+  end loop;
+  select coalesce(array_agg(m.id order by m.n), '{}'), coalesce(array_agg(m.target order by m.n), '{}')
+  into moved, targets
+  from unnest(moved, targets) with ordinality m(id, target, n)
+  join unnest(team_ids, rooms, are_running) o(id, room, is_running) on o.id = m.target
+  where o.is_running or o.room = 0;
+end
+$function$;
+alter function group_commerce.plan_merges(text[],text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.plan_merges(text[],text[]) from public;
+
+-- function: group_commerce.position_in_line(character varying,character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.position_in_line(of_campaign character varying, entry character varying)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select 1 + count(*)::integer from (
+    select from group_commerce.waiting_places w
+    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') and w.id < entry limit 10000) before
+$function$;
+alter function group_commerce.position_in_line(character varying,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.position_in_line(character varying,character varying) from public;
+
 -- function: group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb)
 -- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.prepare_place(c group_commerce.group_commerce_campaigns, has_tax boolean, input jsonb)
@@ -5491,17 +6291,90 @@ begin
   end if;
   input := input || jsonb_build_object('sku', chosen_sku, 'quantity', quantity);
   if has_tax or quantity > 1 or input->>'shippingOptionId' is not null then
-    amounts := orders.settle_place(input || jsonb_build_object('price', c.price, 'currency', c.currency));
+    amounts := orders.settle_place(input || jsonb_build_object('price', c.price, 'currency', c.currency)
+      || case when c.tiers is not null then '{"keepTerms": true}'::jsonb else '{}' end);
     if amounts ?| '{error,taxQuestion}' then
       return amounts;
     end if;
     input := input || jsonb_build_object('amounts', amounts);
+    fault := group_commerce.lowest_price_fault(c, input);
+    if fault is not null then
+      return jsonb_build_object('error', 'validation_failed', 'errors',
+        jsonb_build_array(jsonb_build_object('pointer', '', 'detail', fault)));
+    end if;
   end if;
   return input;
 end
 $function$;
 alter function group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb) from public;
+
+-- function: group_commerce.price_campaigns(jsonb,jsonb)
+-- src/db/group-commerce/tiers.sql
+CREATE OR REPLACE FUNCTION group_commerce.price_campaigns(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  excluded_ids text[];
+  due record;
+  result jsonb;
+  priced integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  excluded_ids := platform.keys_set_aside('campaigns');
+  for due in
+    select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
+      select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
+      where x.status = 'successful' and x.tiers is not null and x.settled_price is null
+        and x.end_time <= platform.clock() and x.id <> all(excluded_ids)
+      order by x.end_time limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.price_campaigns_step', due.tenant_id, due.ids, input))
+    loop
+      priced := priced + (result->>'priced')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('priced', priced);
+end
+$function$;
+alter function group_commerce.price_campaigns(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.price_campaigns(jsonb,jsonb) from public;
+grant execute on function group_commerce.price_campaigns(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.price_campaigns_step(text[],jsonb)
+-- src/db/group-commerce/tiers.sql
+CREATE OR REPLACE FUNCTION group_commerce.price_campaigns_step(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign_id text;
+  campaign group_commerce.group_commerce_campaigns;
+  priced integer := 0;
+begin
+  foreach campaign_id in array ids loop
+    update group_commerce.group_commerce_campaigns x
+    set settled_price = group_commerce.tier_price(x.tiers, x.price, x.secured_participants, x.secured_units),
+        version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.id = campaign_id and x.status = (select 'successful') and x.tiers is not null and x.settled_price is null
+      and x.end_time <= platform.clock()
+    returning * into campaign;
+    if found then
+      perform group_commerce.emit_campaign(campaign, 'priced', true);
+      priced := priced + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('priced', priced);
+end
+$function$;
+alter function group_commerce.price_campaigns_step(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.price_campaigns_step(text[],jsonb) from public;
 
 -- function: group_commerce.price_fault(numeric,character varying)
 -- src/db/group-commerce/campaign-rules.sql
@@ -5557,6 +6430,51 @@ end
 $function$;
 alter function group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) from public;
+
+-- function: group_commerce.process_teams(character varying,text[],text[],text,jsonb)
+-- src/db/group-commerce/team-settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.process_teams(tenant character varying, team_ids text[], states text[], step text, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  excluded_ids text[];
+  ids text[];
+  result jsonb;
+  skus jsonb := '[]';
+  done integer := 0;
+begin
+  if team_ids is null then
+    return jsonb_build_object('done', 0, 'more', false);
+  end if;
+  perform platform.act_as(tenant);
+  excluded_ids := platform.keys_set_aside('campaigns');
+  ids := array(
+    select p.id from group_commerce.participants p
+    where p.team_id = any(team_ids) and p.state = any(states) and p.id <> all(excluded_ids)
+    order by p.id limit (input->>'limit')::int);
+  for result in select jsonb_array_elements(platform.process_rows('campaigns', step, tenant, ids, input)) loop
+    done := done + (result->>'done')::int;
+    skus := skus || coalesce(result->'skus', '[]');
+  end loop;
+  for result in select jsonb_array_elements(platform.process_rows('campaigns', 'group_commerce.mark_teams_settled',
+    tenant, team_ids, jsonb_build_object('states', states)))
+  loop
+    done := done + (result->>'done')::int;
+  end loop;
+  if cardinality(ids) = 0 then
+    perform platform.set_aside('campaigns', array(select p.team_id::text from group_commerce.participants p
+      where p.team_id = any(team_ids) and p.state = any(states) group by p.team_id
+      having bool_and(p.id = any(excluded_ids))), 'places of this team are set aside');
+  end if;
+  return jsonb_build_object('done', done, 'tenant', tenant, 'skus', skus, 'more', not input ? 'teamIds'
+    or exists (select from group_commerce.teams t where t.settled_at is null
+      and t.id = any(array(select jsonb_array_elements_text(input->'teamIds')))));
+end
+$function$;
+alter function group_commerce.process_teams(character varying,text[],text[],text,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.process_teams(character varying,text[],text[],text,jsonb) from public;
 
 -- function: group_commerce.referrals_json(character varying,bigint,bigint)
 -- src/db/group-commerce/joiners.sql
@@ -5619,10 +6537,70 @@ $function$;
 alter function group_commerce.release_places(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.release_places(text[],jsonb) from public;
 
+-- function: group_commerce.release_team_places(text[],jsonb)
+-- src/db/group-commerce/team-settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.release_team_places(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ending constant text := input->>'reason';
+  released record;
+begin
+  perform 1 from group_commerce.campaign_customers n
+    where (n.campaign_id, n.user_id) in (
+      select p.campaign_id, p.user_id from group_commerce.participants p where p.id = any(ids))
+    order by n.campaign_id, n.user_id for update;
+  perform 1 from group_commerce.participants p where p.id = any(ids) order by p.id for update;
+  with freed as (
+    update group_commerce.participants p set state = 'released', reason = ending, updated_at = platform.clock()
+    where p.id = any(ids) and p.state <> (select 'released')
+    returning p.campaign_id, p.user_id, p.order_id, p.sku, p.quantity
+  ), given_back as (
+    update group_commerce.campaign_customers n set units = n.units - f.units
+    from (select campaign_id, user_id, sum(quantity) as units from freed group by campaign_id, user_id) f
+    where n.campaign_id = f.campaign_id and n.user_id = f.user_id
+  )
+  select coalesce(array_agg(f.order_id::text order by f.order_id), '{}') as orders,
+    coalesce(jsonb_agg(distinct coalesce(f.sku, c.sku)), '[]') as skus
+  into released
+  from freed f join group_commerce.group_commerce_campaigns c on c.id = f.campaign_id;
+  perform payments.end_for_orders(released.orders, 'cancelled', ending);
+  perform inventory.release(released.orders, ending);
+  return jsonb_build_object('done', cardinality(released.orders), 'skus', released.skus);
+end
+$function$;
+alter function group_commerce.release_team_places(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.release_team_places(text[],jsonb) from public;
+
+-- function: group_commerce.release_teams(jsonb,jsonb)
+-- src/db/group-commerce/team-settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.release_teams(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  teams record;
+begin
+  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  select * into teams from group_commerce.find_unsettled_teams(
+    'settled_at is null and status in (''expired'', ''cancelled'')',
+    'status', input); -- one reason, so that all payments are locked in one order
+  return group_commerce.process_teams(teams.tenant, teams.ids, array['joined', 'secured', 'ordered', 'charged'],
+    'group_commerce.release_team_places', input || jsonb_build_object('reason', 'team_' || teams.common));
+end
+$function$;
+alter function group_commerce.release_teams(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.release_teams(jsonb,jsonb) from public;
+grant execute on function group_commerce.release_teams(jsonb,jsonb) to fusion_worker;
+
 -- function: group_commerce.selling_terms(group_commerce.group_commerce_campaigns,integer)
 -- src/db/group-commerce/teams.sql
 CREATE OR REPLACE FUNCTION group_commerce.selling_terms(c group_commerce.group_commerce_campaigns, grace_seconds integer)
- RETURNS jsonb
+ RETURNS SETOF jsonb
  LANGUAGE sql
  STABLE
 AS $function$
@@ -5668,6 +6646,7 @@ declare
   unsecured_ids text[] := '{}';
   processing_ids text[] := '{}';
   free_ids text[] := '{}'; -- of the secured: there is nothing to pay
+  lowered jsonb := '[]'; -- the payments whose amount has fallen
   grace_end timestamptz;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
@@ -5681,9 +6660,14 @@ begin
     where x.id = any(ids) and x.state = any((select '{joined,secured}'::text[])::text[])
     order by x.id for update
   loop
+    if campaign.settled_price < campaign.price then
+      participant.amounts := group_commerce.final_amounts(campaign, participant);
+      lowered := lowered || jsonb_build_object('orderId', participant.order_id,
+        'amount', coalesce(participant.amounts->'total', to_jsonb(campaign.settled_price)));
+    end if;
     update group_commerce.participants x
     set state = 'ordered', secure_by = case when x.secured_at is null then greatest(grace_end, x.secure_by) end,
-        updated_at = platform.clock()
+        amounts = participant.amounts, updated_at = platform.clock()
     where x.id = participant.id;
     perform group_commerce.create_place_order(campaign, participant);
     if participant.secured_at is not null then
@@ -5698,6 +6682,9 @@ begin
       unsecured_ids := unsecured_ids || participant.order_id::text;
     end if;
   end loop;
+  if lowered <> '[]' then
+    perform payments.lower_amounts(lowered);
+  end if;
   perform payments.request_captures(secured_ids);
   perform inventory.keep_until(unsecured_ids, grace_end);
   perform inventory.emit_reserved(secured_ids || unsecured_ids || processing_ids);
@@ -5711,6 +6698,65 @@ end
 $function$;
 alter function group_commerce.settle_places(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.settle_places(text[],jsonb) from public;
+
+-- function: group_commerce.settle_teams(jsonb,jsonb)
+-- src/db/group-commerce/team-settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.settle_teams(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  teams record;
+begin
+  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  select * into teams from group_commerce.find_unsettled_teams('settled_at is null and status = ''successful''',
+    'campaign_id', input); -- settle_places creates the orders of one campaign
+  return group_commerce.process_teams(teams.tenant, teams.ids, array['joined', 'secured'],
+    'group_commerce.settle_places', input || jsonb_build_object('campaign', teams.common));
+end
+$function$;
+alter function group_commerce.settle_teams(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.settle_teams(jsonb,jsonb) from public;
+grant execute on function group_commerce.settle_teams(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.show_card(jsonb,jsonb)
+-- src/db/group-commerce/card.sql
+CREATE OR REPLACE FUNCTION group_commerce.show_card(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  away constant text[] := platform.enter_to_find(call);
+  team constant group_commerce.teams := group_commerce.find_team(null, input->>'code');
+  answer jsonb;
+begin
+  if team.id is null then
+    return jsonb_build_object('answer', null, 'cells', platform.cells_of_purged());
+  end if;
+  if team.tenant_id = any(away) then
+    perform platform.refuse_away(team.tenant_id, 'campaigns:read');
+  end if;
+  perform platform.act_as(team.tenant_id);
+  select jsonb_build_object('title', p.name, 'description', left(p.description, 300), 'image', p.images->0,
+    'status', team.status, 'size', team.size, 'joined', team.joined, 'price', c.price,
+    'originalPrice', c.original_price, 'currency', c.currency, 'endTime', platform.iso(team.end_time),
+    'teamId', team.id, 'campaignId', c.id, 'productId', p.id, 'open', p.status <> 'archived'
+      and group_commerce.team_fault(team) is null and group_commerce.teams_fault(c) is null)
+  into answer
+  from group_commerce.group_commerce_campaigns c join catalog.products p on p.id = c.product_id
+  where c.id = team.campaign_id;
+  return jsonb_build_object('tenant', team.tenant_id, 'answer', answer);
+end
+$function$;
+alter function group_commerce.show_card(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.show_card(jsonb,jsonb) from public;
+grant execute on function group_commerce.show_card(jsonb,jsonb) to fusion_worker;
 
 -- function: group_commerce.show_places(jsonb,jsonb)
 -- src/db/group-commerce/shoppers.sql
@@ -5738,13 +6784,14 @@ begin
   where p.id = any(array(
     select e.id
     from ( -- one look-up for each of the two indexes on the user
-      select x.id from group_commerce.participants x
+      select x.id, x.team_id from group_commerce.participants x
       where x.user_id = customer and x.campaign_id = campaign.id and x.state <> 'released'
       union all
-      select x.id from group_commerce.participants x
+      select x.id, x.team_id from group_commerce.participants x
       where x.user_id = customer and x.campaign_id = campaign.id and x.state = 'released'
     ) e
-    where input->>'before' is null or e.id < input->>'before'
+    where (input->>'teamId' is null or e.team_id = input->>'teamId')
+      and (input->>'before' is null or e.id < input->>'before')
     order by e.id desc limit (input->>'limit')::int));
   return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
 end
@@ -5794,6 +6841,128 @@ $function$;
 alter function group_commerce.show_referrals(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.show_referrals(jsonb,jsonb) from public;
 grant execute on function group_commerce.show_referrals(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.show_team(jsonb,jsonb)
+-- src/db/group-commerce/team-reads.sql
+CREATE OR REPLACE FUNCTION group_commerce.show_team(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'campaigns:read');
+  answer jsonb;
+begin
+  select group_commerce.shown_team(t, 'campaigns:write' = any(api_key.scopes), input ? 'code') into answer
+  from group_commerce.find_team(input->>'teamId', input->>'code') t;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
+end
+$function$;
+alter function group_commerce.show_team(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.show_team(jsonb,jsonb) from public;
+grant execute on function group_commerce.show_team(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.show_teams(jsonb,jsonb)
+-- src/db/group-commerce/team-reads.sql
+CREATE OR REPLACE FUNCTION group_commerce.show_teams(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'campaigns:read');
+  sees_all constant boolean := 'campaigns:write' = any(api_key.scopes);
+  -- The index idx_teams_status has each pair of these in the order of the list. So a page reads at most `limit` teams of
+  -- each pair, however many teams the campaign has.
+  statuses constant text[] := case when input->>'status' is not null then array[input->>'status']
+    else '{forming,successful,expired,merged,cancelled}' end;
+  listings constant boolean[] := case when sees_all then '{true,false}' else '{true}' end;
+  before_id constant varchar := coalesce(input->>'before', 'z'); -- an id has no letter after f
+  most constant integer := (input->>'limit')::integer;
+  answer jsonb;
+begin
+  perform 1 from group_commerce.group_commerce_campaigns c where c.id = input->>'campaignId';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  select coalesce(jsonb_agg(group_commerce.shown_team(t, sees_all, false) order by t.id desc), '[]') into answer
+  from group_commerce.teams t
+  where t.id = any(array(
+    select e.id
+    from unnest(statuses) s, unnest(listings) l, lateral (
+      select x.id from group_commerce.teams x
+      where x.campaign_id = input->>'campaignId' and x.status = s and x.listed = l and x.id < before_id
+      order by x.campaign_id, x.status, x.listed, x.id desc limit most
+    ) e
+    order by e.id desc limit most));
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', answer);
+end
+$function$;
+alter function group_commerce.show_teams(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.show_teams(jsonb,jsonb) from public;
+grant execute on function group_commerce.show_teams(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.show_waiting(jsonb,jsonb)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.show_waiting(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'campaigns:write', '{session}');
+  customer constant varchar := platform.shopper()->>'customer';
+  of_campaign constant varchar := input->>'campaignId';
+  ids text[];
+  before integer;
+begin
+  if not exists (select from group_commerce.group_commerce_campaigns c where c.id = of_campaign) then
+    perform platform.fail('not_found');
+  end if;
+  if customer is null then
+    ids := array(select w.id from group_commerce.waiting_places w
+      where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') and w.id > coalesce(input->>'after', '')
+      order by w.id limit (input->>'limit')::int);
+  else
+    ids := array(select w.id from group_commerce.waiting_places w
+      where w.user_id = customer and w.campaign_id = of_campaign and w.state in ('waiting', 'offered')
+        and w.id > coalesce(input->>'after', ''));
+  end if;
+  before := group_commerce.position_in_line(of_campaign, ids[1]) - 1;
+  return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', (
+    select coalesce(jsonb_agg(group_commerce.waiting_json(w, least(before + e.n::integer, 10001)) order by e.n), '[]')
+    from unnest(ids) with ordinality e(id, n) join group_commerce.waiting_places w on w.id = e.id));
+end
+$function$;
+alter function group_commerce.show_waiting(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.show_waiting(jsonb,jsonb) from public;
+grant execute on function group_commerce.show_waiting(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.shown_team(group_commerce.teams,boolean,boolean)
+-- src/db/group-commerce/team-reads.sql
+CREATE OR REPLACE FUNCTION group_commerce.shown_team(t group_commerce.teams, sees_all boolean, has_code boolean)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select group_commerce.team_json(t) || case when sees_all then '{}' else jsonb_build_object(
+    'leader', case when t.leader = platform.shopper()->>'customer' then t.leader end,
+    'code', case when has_code or group_commerce.is_member(t) then t.code end) end
+$function$;
+alter function group_commerce.shown_team(group_commerce.teams,boolean,boolean) owner to fusion_group_commerce;
+revoke all on function group_commerce.shown_team(group_commerce.teams,boolean,boolean) from public;
 
 -- function: group_commerce.shrink_teams(text[],text[],text)
 -- src/db/group-commerce/teams.sql
@@ -5865,12 +7034,12 @@ AS $function$
     when t.status in ('forming', 'successful') and t.joined >= t.size then jsonb_build_object('error', 'team_full',
       'detail', format('All %s places of the team are taken. Open a new team, or join another one.', t.size))
     when t.status = 'merged' then jsonb_build_object('error', 'team_not_open',
-      'detail', format('The team was merged into the team %s.', t.merged_into))
+      'detail', format('The team was merged into the team %s. Join that one.', t.merged_into))
     when t.status <> 'forming' then jsonb_build_object('error', 'team_not_open', 'detail', case t.status
       when 'successful' then 'The team has succeeded.' when 'expired' then 'The time of the team is over.'
-      else 'The team was cancelled.' end)
-    when platform.clock() >= t.end_time then jsonb_build_object('error', 'team_not_open',
-      'detail', format('The time of the team ended at %s.', platform.iso(t.end_time))) end
+      else 'The team was cancelled.' end || ' Open a new team, or join another one.')
+    when platform.clock() >= t.end_time then jsonb_build_object('error', 'team_not_open', 'detail', format(
+      'The time of the team ended at %s. Open a new team, or join another one.', platform.iso(t.end_time))) end
 $function$;
 alter function group_commerce.team_fault(group_commerce.teams) owner to fusion_group_commerce;
 revoke all on function group_commerce.team_fault(group_commerce.teams) from public;
@@ -5888,7 +7057,6 @@ AS $function$
 $function$;
 alter function group_commerce.team_json(group_commerce.teams) owner to fusion_group_commerce;
 revoke all on function group_commerce.team_json(group_commerce.teams) from public;
-grant execute on function group_commerce.team_json(group_commerce.teams) to fusion_reader;
 
 -- function: group_commerce.teams_fault(group_commerce.group_commerce_campaigns)
 -- src/db/group-commerce/teams.sql
@@ -6015,6 +7183,129 @@ $function$;
 alter function group_commerce.update_secure_by(character varying,boolean,integer,integer) owner to fusion_group_commerce;
 revoke all on function group_commerce.update_secure_by(character varying,boolean,integer,integer) from public;
 grant execute on function group_commerce.update_secure_by(character varying,boolean,integer,integer) to fusion_payments;
+
+-- function: group_commerce.update_waiting(jsonb,jsonb)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.update_waiting(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  excluded_ids text[];
+  due record;
+  result jsonb;
+  changed integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  excluded_ids := platform.keys_set_aside('waiting');
+  for due in
+    with recursive lines(id) as ( -- the campaigns with a line: one index look-up for each
+      (select w.campaign_id from group_commerce.waiting_places w where w.state in ('waiting', 'offered')
+        order by w.campaign_id limit 1)
+      union all
+      select (select w.campaign_id from group_commerce.waiting_places w
+        where w.state in ('waiting', 'offered') and w.campaign_id > l.id order by w.campaign_id limit 1)
+      from lines l where l.id is not null
+    ), found as (
+      (select w.tenant_id, w.campaign_id as id from group_commerce.waiting_places w
+        where w.state = 'offered' and w.offered_until <= platform.clock() and w.campaign_id <> all(excluded_ids)
+        order by w.offered_until limit (input->>'limit')::int)
+      union
+      (select c.tenant_id, c.id from lines l join group_commerce.group_commerce_campaigns c on c.id = l.id
+        where c.id <> all(excluded_ids)
+          and (group_commerce.line_is_over(c) or group_commerce.join_fault(c) is null)
+        order by random() limit (input->>'limit')::int)
+    )
+    select f.tenant_id, array_agg(f.id::text order by f.id) as ids from found f group by f.tenant_id order by f.tenant_id
+  loop
+    for result in select jsonb_array_elements(
+      platform.process_rows('waiting', 'group_commerce.update_waiting_step', due.tenant_id, due.ids, input))
+    loop
+      changed := changed + (result->>'changed')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('changed', changed);
+end
+$function$;
+alter function group_commerce.update_waiting(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.update_waiting(jsonb,jsonb) from public;
+grant execute on function group_commerce.update_waiting(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.update_waiting_step(text[],jsonb)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.update_waiting_step(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign group_commerce.group_commerce_campaigns;
+  changed integer := 0;
+begin
+  for campaign in
+    select * from group_commerce.group_commerce_campaigns c where c.id = any(ids) order by c.id for update
+  loop
+    changed := changed + case when group_commerce.line_is_over(campaign)
+      then group_commerce.end_line(campaign.id, (input->>'limit')::int)
+      else group_commerce.lapse_offers(campaign.id) end;
+  end loop;
+  return jsonb_build_object('changed', changed);
+end
+$function$;
+alter function group_commerce.update_waiting_step(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.update_waiting_step(text[],jsonb) from public;
+
+-- function: group_commerce.wait_in_line(character varying,character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.wait_in_line(of_campaign character varying, waiting_user character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  last_id constant varchar := (select w.id from group_commerce.waiting_places w
+    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') order by w.id desc limit 1);
+  entry group_commerce.waiting_places;
+begin
+  insert into group_commerce.waiting_places (id, tenant_id, campaign_id, user_id, state, created_at, updated_at)
+  values (group_commerce.id_after(last_id), platform.tenant(), of_campaign, waiting_user, 'waiting', platform.clock(),
+    platform.clock())
+  returning * into entry;
+  return group_commerce.waiting_answer(entry);
+end
+$function$;
+alter function group_commerce.wait_in_line(character varying,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.wait_in_line(character varying,character varying) from public;
+
+-- function: group_commerce.waiting_answer(group_commerce.waiting_places)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.waiting_answer(w group_commerce.waiting_places)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('waiting',
+    group_commerce.waiting_json(w, group_commerce.position_in_line(w.campaign_id, w.id)))
+$function$;
+alter function group_commerce.waiting_answer(group_commerce.waiting_places) owner to fusion_group_commerce;
+revoke all on function group_commerce.waiting_answer(group_commerce.waiting_places) from public;
+
+-- function: group_commerce.waiting_json(group_commerce.waiting_places,integer)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.waiting_json(w group_commerce.waiting_places, place_in_line integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', w.id, 'campaignId', w.campaign_id, 'userId', w.user_id, 'state', w.state,
+    'position', case when w.state in ('waiting', 'offered') then place_in_line end,
+    'offeredUntil', case when w.state = 'offered' then platform.iso(w.offered_until) end,
+    'createdAt', platform.iso(w.created_at), 'updatedAt', platform.iso(w.updated_at))
+$function$;
+alter function group_commerce.waiting_json(group_commerce.waiting_places,integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.waiting_json(group_commerce.waiting_places,integer) from public;
 
 -- function: inventory.add_pending_hold(character varying,text[],integer[])
 -- src/db/inventory/reservations.sql
@@ -8948,7 +10239,7 @@ begin
           'billingAddress', c.billing_address, 'discountCodes', to_jsonb(c.discount_codes), 'metadata', c.metadata,
           'orderId', c.order_id, 'createdAt', platform.iso(c.created_at), 'updatedAt', platform.iso(c.updated_at))
           order by c.id desc), '[]') from orders.carts c where c.id = any(cart_ids)),
-      'places', group_commerce.export_places(customer.id));
+      'places', group_commerce.export_places(customer.id), 'waiting', group_commerce.export_waiting(customer.id));
   end if;
   return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
 end
@@ -9765,6 +11056,42 @@ $function$;
 alter function orders.lock_uses(text[]) owner to fusion_orders;
 revoke all on function orders.lock_uses(text[]) from public;
 grant execute on function orders.lock_uses(text[]) to fusion_payments;
+
+-- function: orders.lower_taxes(jsonb,jsonb,character varying)
+-- src/db/orders/campaign-places.sql
+CREATE OR REPLACE FUNCTION orders.lower_taxes(amounts jsonb, totals jsonb, currency character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  unit constant numeric := case platform.currency_decimals(currency) when 0 then 1 else 0.01 end;
+  included constant boolean := (amounts->>'taxIncluded')::boolean;
+  rate constant numeric := (select coalesce(sum((t->>'rate')::numeric), 0)
+    from jsonb_array_elements(amounts->'taxLines') t);
+  whole constant numeric := 100 + case when included then rate else 0 end;
+  line constant numeric := amounts->>'subtotal';
+  line_tax constant numeric := amounts->'lines'->0->>'tax';
+  lower_line constant numeric := totals->>'subtotal';
+  is_explained constant boolean := abs(orders.fraction(line, rate, whole, unit) - line_tax)
+    <= unit * jsonb_array_length(amounts->'taxLines');
+  lower_tax constant numeric := least(line_tax, case when is_explained then orders.fraction(lower_line, rate, whole, unit)
+    else orders.fraction(line_tax, lower_line, line, unit) end);
+  difference constant numeric := line - lower_line - case when included then line_tax - lower_tax else 0 end;
+begin
+  return jsonb_build_object('lines', jsonb_build_array(jsonb_build_object('id', '1', 'amount', lower_tax)),
+    'shipping', amounts->'shippingTax', 'taxLines', (
+      select coalesce(jsonb_agg(e.tax_line || jsonb_build_object('taxable', n.taxable,
+        'amount', orders.fraction(n.taxable, (e.tax_line->>'rate')::numeric, 100, unit)) order by e.ord), '[]')
+      from jsonb_array_elements(amounts->'taxLines') with ordinality e(tax_line, ord)
+      cross join lateral (select case when is_explained
+        then greatest(0, (e.tax_line->>'taxable')::numeric - difference)
+        else orders.fraction((e.tax_line->>'taxable')::numeric, lower_line, line, unit) end as taxable) n));
+end
+$function$;
+alter function orders.lower_taxes(jsonb,jsonb,character varying) owner to fusion_orders;
+revoke all on function orders.lower_taxes(jsonb,jsonb,character varying) from public;
 
 -- function: orders.mark_places_freed(text[])
 -- src/db/orders/states.sql
@@ -10874,6 +12201,36 @@ alter function orders.reopen_cart(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.reopen_cart(jsonb,jsonb) from public;
 grant execute on function orders.reopen_cart(jsonb,jsonb) to fusion_worker;
 
+-- function: orders.reprice_place(jsonb)
+-- src/db/orders/campaign-places.sql
+CREATE OR REPLACE FUNCTION orders.reprice_place(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  amounts constant jsonb := input->'amounts';
+  currency constant varchar := input->>'currency';
+  totals jsonb;
+begin
+  totals := orders.totals(amounts->'terms' || jsonb_build_object('currency', currency, 'lines', jsonb_build_array(
+    jsonb_build_object('id', '1', 'sku', input->'sku', 'quantity', input->'quantity', 'price', input->'price',
+      'tax', amounts->'terms'->'tax'))));
+  if amounts->>'taxCalculation' is not null then
+    totals := orders.apply_taxes(totals, orders.lower_taxes(amounts, totals, currency), currency);
+  end if;
+  return amounts - '{terms,taxCalculation}'::text[]
+    || (select jsonb_object_agg(t.name, t.value) from jsonb_each(totals) t(name, value)
+      where t.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines}'::text[]))
+    || jsonb_build_object('lines', jsonb_build_array(totals->'lines'->0
+      || jsonb_build_object('name', amounts->'lines'->0->'name')));
+end
+$function$;
+alter function orders.reprice_place(jsonb) owner to fusion_orders;
+revoke all on function orders.reprice_place(jsonb) from public;
+grant execute on function orders.reprice_place(jsonb) to fusion_group_commerce;
+
 -- function: orders.request_lost_vat_checks(jsonb,jsonb)
 -- src/db/orders/vat.sql
 CREATE OR REPLACE FUNCTION orders.request_lost_vat_checks(call jsonb, input jsonb)
@@ -11283,7 +12640,11 @@ begin
     'shippingOption', option - '{price,minDays,maxDays,taxCategory}'::text[], 'taxQuestion', question,
     'needsShipping', known.has_shipping, 'needsAddress', known.has_shipping or known.has_tax,
     'invalidDiscounts', found->'invalid', 'customerKey', known.customer_key, 'names', known.names,
-    'unusedDiscounts', unused);
+    'unusedDiscounts', unused)
+    || case when terms ? 'keepTerms' then jsonb_build_object('terms', jsonb_build_object(
+      'taxIncluded', known.prices_include_tax, 'reverseCharge', known.is_reverse, 'rates', taxes->'rates',
+      'tax', taxed->0->'tax', 'shipping', case when option is not null then jsonb_build_object('price', option->'price',
+        'tax', taxes->'places'->coalesce(option->>'taxCategory', '')) end)) else '{}' end;
 end
 $function$;
 alter function orders.settle(jsonb,jsonb) owner to fusion_orders;
@@ -11360,7 +12721,7 @@ begin
   end if;
   return (select jsonb_object_agg(a.name, a.value) from jsonb_each(amounts) a(name, value)
     where a.name = any('{subtotal,discount,shipping,shippingTax,tax,total,taxIncluded,taxLines,taxCalculation}'
-      || '{shippingOption,lines}'::text[]));
+      || '{shippingOption,lines,terms}'::text[]));
 end
 $function$;
 alter function orders.settle_place(jsonb) owner to fusion_orders;
@@ -12345,8 +13706,12 @@ begin
       perform group_commerce.mark_secured(payment.order_id);
     elsif payment.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
       and not payments.switch_to_other_intent(payment) then
-      -- charged off-session: the buyer is not present to try another card
-      perform payments.fail_order_or_place(payment, intent->>'failure');
+      -- Charged off-session: the buyer is not present to try another card, unless the bank has asked for the buyer.
+      if intent->>'failure' = 'authentication_required' and payment.capture_asked and payment.action_by is null then
+        perform payments.require_action(payment, intent);
+      elsif payment.action_by is null then
+        perform payments.fail_order_or_place(payment, intent->>'failure');
+      end if;
     end if;
   end if;
   return '{}';
@@ -12556,8 +13921,8 @@ begin
     perform payments.update_hold_end(payment, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
   end if;
   if input ? 'intent' then
-    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id),
-      current_state.has_refunds);
+    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id,
+      'terms', input->'terms'), current_state.has_refunds);
   elsif input ? 'setup' then
     perform payments.apply_setup(payment, input->'setup');
   elsif input ? 'refund' then
@@ -12601,6 +13966,10 @@ begin
         payment.captured - payment.refunded, outcome->>'reason');
     end if;
   elsif payment.campaign_id is not null then
+    if payment.captured > payment.amount then
+      select * into payment from payments.payments x where x.payment_id = payment.payment_id;
+      perform payments.refund_difference(payment);
+    end if;
     perform group_commerce.mark_charged(payment.order_id);
   end if;
   return skus;
@@ -12667,7 +14036,8 @@ begin
         updated_at = platform.clock()
     from jsonb_array_elements(made) i
     where x.payment_id = i->>'id' and x.payment_id = any(ids) and x.stripe_account is not distinct from i->>'account'
-    returning x.payment_id, x.tenant_id, x.stripe_account, x.amount, x.currency, i->>'intentId' as intent_id,
+    returning x.payment_id, x.tenant_id, x.stripe_account, payments.intent_amount(x) as amount, x.currency,
+      i->>'intentId' as intent_id,
       i->>'status' as status
   )
   insert into payments.intents (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status, created_at)
@@ -13031,6 +14401,18 @@ $function$;
 alter function payments.insert_refund(payments.payments,character varying,character varying,numeric,character varying,boolean) owner to fusion_payments;
 revoke all on function payments.insert_refund(payments.payments,character varying,character varying,numeric,character varying,boolean) from public;
 
+-- function: payments.intent_amount(payments.payments)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.intent_amount(payment payments.payments)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select coalesce(payment.authorized, payment.amount)
+$function$;
+alter function payments.intent_amount(payments.payments) owner to fusion_payments;
+revoke all on function payments.intent_amount(payments.payments) from public;
+
 -- function: payments.intent_fault(payments.payments,boolean,jsonb)
 -- src/db/payments/intents.sql
 CREATE OR REPLACE FUNCTION payments.intent_fault(payment payments.payments, is_known boolean, intent jsonb)
@@ -13041,7 +14423,7 @@ AS $function$
   select case
     when not intent ? 'amount' then null
     when intent->>'currency' is distinct from payment.currency then 'currency_differs'
-    when (intent->>'amount')::numeric is distinct from payment.amount then 'amount_differs'
+    when (intent->>'amount')::numeric is distinct from payments.intent_amount(payment) then 'amount_differs'
     else payments.metadata_fault(payment, is_known, intent->'madeFor') end
 $function$;
 alter function payments.intent_fault(payments.payments,boolean,jsonb) owner to fusion_payments;
@@ -13068,7 +14450,8 @@ CREATE OR REPLACE FUNCTION payments.intent_task(p payments.payments)
  STABLE
 AS $function$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
-    'account', p.stripe_account, 'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt,
+    'account', p.stripe_account, 'amount', p.amount::text,
+    'authorized', p.authorized::text, 'currency', p.currency, 'attempt', p.attempt,
     'status', p.status,
     'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open,
     'refundsUnseen', p.refunds_told > p.refund_done,
@@ -13183,6 +14566,44 @@ AS $function$
 $function$;
 alter function payments.lacks_intent(payments.payments) owner to fusion_payments;
 revoke all on function payments.lacks_intent(payments.payments) from public;
+
+-- function: payments.lower_amounts(jsonb)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.lower_amounts(lowered jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  final_amounts constant jsonb := (select jsonb_object_agg(l->>'orderId', l->'amount') from jsonb_array_elements(lowered) l);
+  payment payments.payments;
+  final_amount numeric;
+begin
+  for payment in
+    select * from payments.payments x
+    where x.order_id = any(array(select jsonb_object_keys(final_amounts))) and x.status in ('pending', 'succeeded')
+    order by x.payment_id for update
+  loop
+    final_amount := (final_amounts->>payment.order_id)::numeric;
+    continue when payment.amount = final_amount;
+    -- What was captured already stays known as the amount of its PaymentIntent.
+    update payments.payments x
+    set amount = final_amount, tax_calculation = null, updated_at = platform.clock(),
+        authorized = coalesce(x.authorized, case when x.captured > 0 then x.amount end)
+    where x.payment_id = payment.payment_id and not x.capture_asked and x.amount > final_amount
+    returning * into payment;
+    if not found then
+      raise exception 'the payment % cannot be changed to %: its amount may only fall, before its capture is requested',
+        payment.payment_id, final_amount;
+    end if;
+    perform payments.refund_difference(payment);
+  end loop;
+end
+$function$;
+alter function payments.lower_amounts(jsonb) owner to fusion_payments;
+revoke all on function payments.lower_amounts(jsonb) from public;
+grant execute on function payments.lower_amounts(jsonb) to fusion_group_commerce;
 
 -- function: payments.may_reach(payments.payments)
 -- src/db/payments/shoppers.sql
@@ -13480,10 +14901,12 @@ declare
 begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
-      user_id, tax_calculation, stripe_account, created_at, updated_at, checked_at)
+      user_id, tax_calculation, authorized, stripe_account, created_at, updated_at, checked_at)
     select input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
       'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId',
-      input->>'taxCalculation', t.stripe_account, now_at, now_at, now_at
+      input->>'taxCalculation',
+      case when (input->>'canFall')::boolean and input->>'mode' = 'hold' then (input->>'amount')::numeric end,
+      t.stripe_account, now_at, now_at, now_at
     from platform.tenants t where t.id = tenant
     returning p as created
   ), event as (
@@ -13658,7 +15081,7 @@ CREATE OR REPLACE FUNCTION payments.payment_json(p payments.payments)
  LANGUAGE sql
  STABLE
 AS $function$
-  select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
+  select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', greatest(p.amount, p.captured), 'currency', p.currency,
     'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute,
     'stripePaymentIntentId', p.stripe_payment_intent_id,
     'clientSecret', case when p.status = 'pending' then p.client_secret end, 'stripeAccount', p.stripe_account,
@@ -13712,7 +15135,8 @@ begin
     insert into payments.intents as x (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status,
       received, created_at)
     values (intent->>'id', tenant, payment.payment_id, payment.stripe_account,
-      coalesce((intent->>'amount')::numeric, payment.amount), coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
+      coalesce((intent->>'amount')::numeric, payments.intent_amount(payment)),
+      coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
     on conflict (stripe_id) do update
     set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
         status = excluded.status, received = greatest(x.received, excluded.received)
@@ -13728,7 +15152,8 @@ begin
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
     select tenant, 'payment.succeeded', c.payment_id,
-      jsonb_build_object('paymentId', c.payment_id, 'orderId', c.order_id), platform.trace(), now_at
+      jsonb_build_object('paymentId', c.payment_id, 'orderId', c.order_id, 'amount', c.captured, 'currency', c.currency),
+      platform.trace(), now_at
     from captured c
     returning seq, key
   ), waiting as (
@@ -13753,7 +15178,8 @@ begin
   update payments.payments x
   set captured = received, intent_open = false, stripe_status = 'succeeded', updated_at = platform.clock()
   where x.payment_id = payment.payment_id returning * into payment;
-  perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
+  perform payments.emit_payment_event(payment, 'payment.succeeded',
+    jsonb_build_object('amount', payment.captured, 'currency', payment.currency), false);
   perform payments.apply_early_refunds(payment);
   select * into payment from payments.payments x where x.payment_id = payment.payment_id;
   perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded,
@@ -13852,6 +15278,23 @@ $function$;
 alter function payments.record_intents(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.record_intents(jsonb,jsonb) from public;
 grant execute on function payments.record_intents(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.refund_difference(payments.payments)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.refund_difference(payment payments.payments)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if payment.captured > payment.amount then
+    perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
+      payment.captured - payment.amount - payment.refunded, 'price_fell');
+  end if;
+end
+$function$;
+alter function payments.refund_difference(payments.payments) owner to fusion_payments;
+revoke all on function payments.refund_difference(payments.payments) from public;
 
 -- function: payments.refund_excess_intent(payments.payments,character varying)
 -- src/db/payments/refunds.sql
@@ -14037,6 +15480,30 @@ alter function payments.request_refund(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.request_refund(jsonb,jsonb) from public;
 grant execute on function payments.request_refund(jsonb,jsonb) to fusion_worker;
 
+-- function: payments.require_action(payments.payments,jsonb)
+-- src/db/payments/reconcile.sql
+CREATE OR REPLACE FUNCTION payments.require_action(payment payments.payments, intent jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  deadline constant timestamptz := platform.clock() + make_interval(secs => coalesce(
+    (select t.grace_seconds from platform.tenants t where t.id = payment.tenant_id),
+    (intent->'terms'->>'actionSeconds')::int, 86400));
+begin
+  update payments.payments x
+  set action_by = deadline, client_secret = coalesce(intent->>'clientSecret', x.client_secret)
+  where x.payment_id = payment.payment_id and x.action_by is null;
+  if found then
+    perform inventory.keep_until(array[payment.order_id::text], deadline);
+    perform payments.emit_payment_event(payment, 'payment.action.required', '{}', false);
+  end if;
+end
+$function$;
+alter function payments.require_action(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.require_action(payments.payments,jsonb) from public;
+
 -- function: payments.save_intent(payments.payments,character varying,jsonb)
 -- src/db/payments/intents.sql
 CREATE OR REPLACE FUNCTION payments.save_intent(payment payments.payments, intent_id character varying, intent jsonb)
@@ -14052,7 +15519,8 @@ begin
   insert into payments.intents as x (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status,
     received, fault, created_at)
   values (intent_id, payment.tenant_id, payment.payment_id, payment.stripe_account,
-    coalesce((intent->>'amount')::numeric, payment.amount), coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
+    coalesce((intent->>'amount')::numeric, payments.intent_amount(payment)),
+    coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
     coalesce((intent->>'received')::numeric, 0),
     payments.intent_fault(payment, previous.fault is null
       and (previous.stripe_id is not null or payment.stripe_payment_intent_id is not distinct from intent_id),
@@ -14071,7 +15539,7 @@ begin
         'orderId', payment.order_id, 'amount', saved.amount, 'currency', saved.currency, 'received', saved.received,
         'status', saved.status),
       format('%s: this PaymentIntent cannot pay the payment, which is %s %s. Look at it in Stripe and refund it there if the money is not yours to keep.',
-        saved.fault, payment.amount, payment.currency));
+        saved.fault, payments.intent_amount(payment), payment.currency));
   end if;
   return saved;
 end
@@ -14187,7 +15655,11 @@ begin
   if is_decided and coalesce(payment.stripe_status, '') not in ('processing', 'setup_processing') then
     return;
   end if;
-  if payment.campaign_id is not null then
+  if payment.action_by is not null then
+    -- The buyer has confirmed the charge of a saved card, and the bank takes its time.
+    perform inventory.keep_until(array[payment.order_id::text], case when is_decided
+      then greatest(payment.action_by, platform.clock() + interval '15 minutes') else 'infinity' end);
+  elsif payment.campaign_id is not null then
     perform group_commerce.update_secure_by(payment.order_id, is_decided, coalesce((terms->>'secureSeconds')::int, 600),
       coalesce((select t.grace_seconds from platform.tenants t where t.id = payment.tenant_id),
         (terms->>'graceSeconds')::int, 900));
@@ -14439,6 +15911,21 @@ AS $function$
 $function$;
 alter function platform.carrier_json(character varying,character varying) owner to fusion_platform;
 revoke all on function platform.carrier_json(character varying,character varying) from public;
+
+-- function: platform.cells_of_purged()
+-- src/db/platform/moves.sql
+CREATE OR REPLACE FUNCTION platform.cells_of_purged()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce(jsonb_agg(distinct m.cell), '[]') from platform.tenant_moves m
+  where m.state = 'moved' and m.purged_at is not null
+$function$;
+alter function platform.cells_of_purged() owner to fusion_platform;
+revoke all on function platform.cells_of_purged() from public;
+grant execute on function platform.cells_of_purged() to fusion_group_commerce;
 
 -- function: platform.change_credentials(character varying,jsonb)
 -- src/db/platform/tenants.sql
@@ -14841,7 +16328,7 @@ end
 $function$;
 alter function platform.enter_to_find(jsonb) owner to fusion_platform;
 revoke all on function platform.enter_to_find(jsonb) from public;
-grant execute on function platform.enter_to_find(jsonb) to fusion_payments, fusion_shipping;
+grant execute on function platform.enter_to_find(jsonb) to fusion_group_commerce, fusion_payments, fusion_shipping;
 
 -- function: platform.envelope(platform.events)
 -- src/db/platform/events.sql
@@ -15790,7 +17277,7 @@ end
 $function$;
 alter function platform.refuse_away(character varying,text) owner to fusion_platform;
 revoke all on function platform.refuse_away(character varying,text) from public;
-grant execute on function platform.refuse_away(character varying,text) to fusion_payments, fusion_shipping;
+grant execute on function platform.refuse_away(character varying,text) to fusion_group_commerce, fusion_payments, fusion_shipping;
 
 -- function: platform.reject_change_while_away()
 -- src/db/platform/moves.sql
@@ -17574,6 +19061,7 @@ create policy proven_tenant on group_commerce.teams for select to fusion_reader
 create policy tenant on group_commerce.teams to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_team_cancellations AFTER UPDATE OF status ON group_commerce.teams FOR EACH ROW WHEN (old.status::text <> 'cancelled' AND new.status::text = 'cancelled' AND new.settled_at IS NULL AND COALESCE(current_setting('app.key_hash', true), '') <> '') EXECUTE FUNCTION audit.record('team', 'id');
 
 -- policies and triggers: group_commerce.waiting_places
 create policy every_tenant on group_commerce.waiting_places for select to fusion_group_commerce

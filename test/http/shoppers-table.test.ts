@@ -48,9 +48,6 @@ const reach: Record<string, Reach> = {
   joinTeam: { by: ['own', 'other'], otherwise: 'not_found' },
   joinTeamByCode: { by: ['own', 'other'], otherwise: 'not_found' },
   leaveTeam: { by: ['own', 'other'], otherwise: 'not_found' }, // both have joined the team before
-  joinTeamByCode: { by: ['own', 'other'], otherwise: 'not_found' },
-  joinTeam: { by: ['own', 'other'], otherwise: 'not_found' },
-  leaveTeam: { by: ['own', 'other'], otherwise: 'not_found' },
   listParticipants: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
   listReferrals: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
   listWaiting: { by: ['own', 'other'], otherwise: 'not_found' }, // each lists its own
@@ -65,8 +62,6 @@ const bodies: Record<string, object> = {
   openTeam: {},
   joinTeam: {},
   joinTeamByCode: {},
-  joinTeamByCode: {},
-  joinTeam: {},
   leaveTeam: {},
 };
 
