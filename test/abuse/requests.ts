@@ -99,7 +99,8 @@ async function createFixture(store: Store) {
     ...{ startTime: campaign.startTime, endTime: campaign.endTime },
   });
   const openTeam = async (): Promise<{ id: string; code: string }> =>
-    (await store.send('POST', `/v1/campaigns/${teamCampaign.id}/teams`, { userId: 'leader', listed: true })).body.team;
+    (await store.send('POST', `/v1/campaigns/${teamCampaign.id}/teams`, { userId: 'the-leader', listed: true })).body
+      .team;
   const [team, doomedTeam] = [await openTeam(), await openTeam()];
   await store.send('POST', `/v1/teams/${team.id}/join`, { userId: 'user-0' });
   const readOrder = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;

@@ -144,7 +144,7 @@ describe('a valid request to every operation', () => {
     expect(await findDeviations(guarded, keyCases)).toEqual([]);
     // No row of the owner has changed, not even by the other tenant’s successful requests.
     expect(await checksum(store, 'default')).toBe(before);
-  });
+  }, 180_000);
 
   test('lists nothing of another tenant', async () => {
     const key = await store.database.key({ tenant: 'acme', scopes: allScopes });

@@ -160,8 +160,7 @@ test('an expired session is rejected everywhere', async () => {
 
 test('no list and no read shows a shopper the rows of another', async () => {
   const { customer, open, payment, shipment } = fixture;
-  // A team of the campaign is led by `leader`, and `user-0` is in it.
-  const people = ['"leader"', '"user-0"'];
+  const people = ['the-leader', '"user-0"']; // of the fixture's team
   const secrets = [customer.email, open, payment.id, payment.clientSecret ?? payment.id, shipment.id, ...people];
   for (const caller of callers.filter((each) => each !== 'own' && each !== 'cart')) {
     const shown: string[] = [];
