@@ -78,7 +78,8 @@ function findEmits(): { topic: string; queue: string; file: string }[] {
         const callArguments = argumentsAt(sql, call.index + call[0].length);
         const literal = callArguments.find((argument) => /^'[a-z.-]+'$/.test(argument))?.slice(1, -1);
         if (literal === undefined) return [];
-        const topic = call[1] === 'group_commerce.emit_campaign' ? `group-commerce.campaign.${literal}` : literal;
+        const owner = /^group_commerce\.emit_(campaign|team)$/.exec(call[1] ?? '')?.[1];
+        const topic = owner === undefined ? literal : `group-commerce.${owner}.${literal}`;
         return [{ topic, queue: callArguments.at(-1) ?? '', file }];
       });
       return [...written, ...called];
@@ -193,6 +194,18 @@ describe('a published event', () => {
     await campaigns.join(successful.id, 'two');
     await campaigns.leave(failed.id, 'one');
     await store.send('POST', `/v1/campaigns/${failed.id}/cancel`, {});
+    // One team succeeds, one is left and cancelled.
+    const teamTerms = { mode: 'teams', teamSize: 2, teamSeconds: 3_600 };
+    const teamCampaign = await campaigns.start('TEAMS', 9, {
+      ...{ ...teamTerms, minParticipants: undefined, maxParticipants: undefined },
+    });
+    for (const users of [['one', 'two'], ['three']]) {
+      const [leader, ...members] = users;
+      const opened = await store.send('POST', `/v1/campaigns/${teamCampaign.id}/teams`, { userId: leader });
+      const path = `/v1/teams/${opened.body.team.id}`;
+      for (const userId of members) await store.send('POST', `${path}/join`, { userId });
+      if (members.length === 0) await store.send('POST', `${path}/leave`, { userId: leader });
+    }
     await cronUntil(store, new Date(Date.parse(expired.endTime) + 1_000), () => isEmitted('payment.failed'));
 
     const expected = Object.keys(contract).concat(
