@@ -4257,7 +4257,7 @@ begin
     returning p as participant
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-    select tenant, 'group-commerce.team.' || case when opens then 'created' else 'joined' end, t.id,
+    select tenant, case when opens then 'group-commerce.team.created' else 'group-commerce.team.joined' end, t.id,
       jsonb_build_object('team', group_commerce.team_json(k.team), 'userId', joining_user), platform.trace(), now_at
     from taken k, joined
     returning seq
