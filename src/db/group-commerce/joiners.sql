@@ -23,10 +23,12 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   inviter constant varchar := input->>'invitedBy';
 begin
+  if inviter is null then -- apart, so that most joins need no statement
+    return '[]';
+  elsif inviter = input->>'userId' then
+    return jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'));
+  end if;
   return case
-    when inviter is null then '[]'::jsonb
-    when inviter = input->>'userId' then
-      jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'))
     when exists (select from group_commerce.participants p -- one look-up for each of the two indexes on the user
         where p.user_id = inviter and p.campaign_id = of_campaign and p.state <> 'released')
       or exists (select from group_commerce.participants p

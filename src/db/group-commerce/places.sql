@@ -67,9 +67,9 @@ begin
     fault := format('is required: one of %s', array_to_string(c.skus, ', '));
   elsif chosen_sku <> all(coalesce(c.skus, array[c.sku])) then
     fault := format('is not sold in this campaign: use one of %s', array_to_string(coalesce(c.skus, array[c.sku]), ', '));
-  elsif c.skus is not null and chosen_sku <> c.sku and not exists (select from catalog.products p
-    where p.tenant_id = c.tenant_id and p.sku = chosen_sku and p.status = 'active') then
-    fault := 'is no longer for sale: use another SKU of this campaign';
+  elsif chosen_sku <> c.sku then
+    select 'is no longer for sale: use another SKU of this campaign' into fault where not exists (
+      select from catalog.products p where p.tenant_id = c.tenant_id and p.sku = chosen_sku and p.status = 'active');
   end if;
   if fault is not null then
     faults := jsonb_build_array(jsonb_build_object('pointer', '/sku', 'detail', fault)) || faults;
@@ -110,7 +110,8 @@ $$;
 
 -- Opens the payment of a new place. It is held if the latest possible end of the campaign or team, with the time for
 -- late payers, is near enough for an authorization. Otherwise the card is saved. If the price can still fall, the hold
--- authorizes the entry price, and less may be captured. Nothing to do for a free place.
+-- authorizes the entry price, and less may be captured. Nothing to do for a free place. With the search_path of its
+-- callers, so that PostgreSQL inlines it.
 create or replace function group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb,
   latest_end timestamptz, is_charged_at_once boolean) returns void
 language sql as $$
