@@ -5235,10 +5235,12 @@ AS $function$
 declare
   inviter constant varchar := input->>'invitedBy';
 begin
+  if inviter is null then -- apart, so that most joins need no statement
+    return '[]';
+  elsif inviter = input->>'userId' then
+    return jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'));
+  end if;
   return case
-    when inviter is null then '[]'::jsonb
-    when inviter = input->>'userId' then
-      jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'))
     when exists (select from group_commerce.participants p -- one look-up for each of the two indexes on the user
         where p.user_id = inviter and p.campaign_id = of_campaign and p.state <> 'released')
       or exists (select from group_commerce.participants p
@@ -6277,9 +6279,9 @@ begin
     fault := format('is required: one of %s', array_to_string(c.skus, ', '));
   elsif chosen_sku <> all(coalesce(c.skus, array[c.sku])) then
     fault := format('is not sold in this campaign: use one of %s', array_to_string(coalesce(c.skus, array[c.sku]), ', '));
-  elsif c.skus is not null and chosen_sku <> c.sku and not exists (select from catalog.products p
-    where p.tenant_id = c.tenant_id and p.sku = chosen_sku and p.status = 'active') then
-    fault := 'is no longer for sale: use another SKU of this campaign';
+  elsif chosen_sku <> c.sku then
+    select 'is no longer for sale: use another SKU of this campaign' into fault where not exists (
+      select from catalog.products p where p.tenant_id = c.tenant_id and p.sku = chosen_sku and p.status = 'active');
   end if;
   if fault is not null then
     faults := jsonb_build_array(jsonb_build_object('pointer', '/sku', 'detail', fault)) || faults;
