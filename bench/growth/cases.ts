@@ -258,6 +258,7 @@ export function casesOf(facts: Facts, keys: Keys): Case[] {
         callFunction('payments.open_work', { tenant: 'default', paymentIds: [pick(facts.payments, i)] }),
     },
     job('cron: campaigns to expire', 'group_commerce.expire_campaigns', { limit: 100 }),
+    job('cron: campaigns with tiers to price', 'group_commerce.price_campaigns', { limit: 100 }),
     job('cron: unsecured places', 'group_commerce.free_unsecured', { limit: 200 }),
     job('cron: places whose order has ended', 'group_commerce.free_lost_places', { idleSeconds: 600, limit: 200 }),
     job('cron: campaigns to settle', 'group_commerce.settle_batch', { limit: 100, graceSeconds: 900 }),

@@ -384,6 +384,13 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
       }
     }
   },
+  'a campaign with tiers that ends': async (call) => {
+    const tiers = [{ participants: 1, price: 1 }];
+    const campaignId = await startCampaign(call, randomUUID(), { minParticipants: 1, tiers });
+    await join(call, campaignId);
+    await call('group_commerce.price_campaigns', { limit: 1 }, { now: inOneHour() });
+    await call('group_commerce.settle_batch', { tenant: 'default', campaignId, limit: 5, graceSeconds: 60 });
+  },
   'orders that price lists give their prices': async (call) => {
     const id = randomUUID();
     const customer = { id, email: `${id}@example.com`, group: 'vip' };
@@ -480,6 +487,7 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
 const jobs = new Set([
   ...['payments.apply_stripe', 'payments.note_reading', 'orders.expire_holds', 'group_commerce.expire_campaigns'],
   ...['group_commerce.free_unsecured', 'group_commerce.free_lost_places', 'shipping.apply_tracking'],
+  'group_commerce.price_campaigns',
   ...['shipping.lease_voids', 'shipping.record_voids', 'shipping.remind_labels'],
   'orders.request_lost_vat_checks',
 ]);
