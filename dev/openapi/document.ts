@@ -11,6 +11,7 @@ import {
   responseHeaders,
   sharedErrors,
 } from './codes.ts';
+import { contentOf, pageContent } from './content.ts';
 import { collectSchemas, type Schema, type Schemas } from './schemas.ts';
 
 const { version } = packageJson;
@@ -202,18 +203,6 @@ function requestBody(route: Route, schemas: Schemas): object | undefined {
   return { required, content: { 'application/json': content } };
 }
 
-// Tools would read the schema of an event stream as the schema of each event, so a stream has none.
-const isText = (type: string): boolean => type.startsWith('text/') && type !== 'text/event-stream';
-
-/** The content of a response in one of these media types. `examples`: one for each type, if there are several. */
-const contentOf = (types: string[], examples: unknown): object =>
-  Object.fromEntries(
-    types.map((type) => {
-      const example = types.length > 1 && (examples as Record<string, string> | undefined)?.[type];
-      return [type, { ...(isText(type) ? { schema: { type: 'string' } } : {}), ...(example ? { example } : {}) }];
-    }),
-  );
-
 function responsesOf(route: Route, traits: Traits, schemas: Schemas): Record<string, object> {
   const responses: Record<string, object> = {};
   for (const [key, response] of Object.entries(route.responses)) {
@@ -230,7 +219,7 @@ function responsesOf(route: Route, traits: Traits, schemas: Schemas): Record<str
     const content = response.schema
       ? {
           'application/json': { schema: schemas.of(response.schema, 'output'), ...withExample },
-          ...(response.page && { 'text/html': { schema: { type: 'string' }, example: response.page } }),
+          ...(response.page === undefined ? {} : pageContent(response.page)),
         }
       : response.type && contentOf([response.type].flat(), response.example);
     responses[key] = {
