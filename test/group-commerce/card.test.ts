@@ -177,12 +177,11 @@ test('an address that tries many codes is limited, and who has a code is not', a
     const reply = async (code: string, address: string) =>
       (await limited.send('GET', pathOf(code), undefined, { key: null, headers: { 'cf-connecting-ip': address } }))
         .status;
-    const statuses = [];
-    for (let n = 0; n < 30; n++)
-      statuses.push(await reply(`${'0'.repeat(14)}${String(n).padStart(2, '0')}`, '192.0.2.1'));
-    expect(statuses[0]).toBe(404);
-    expect(statuses).toContain(429);
-    expect(await reply('0000000000000099', '192.0.2.2')).toBe(404);
+    // However slowly they are answered: those under way count too.
+    const codes = Array.from({ length: 150 }, (_, n) => String(n).padStart(16, '0'));
+    const statuses = await Promise.all(codes.map((code) => reply(code, '192.0.2.1')));
+    expect(new Set(statuses)).toEqual(new Set([404, 429]));
+    expect(await reply('0000000000000999', '192.0.2.2')).toBe(404);
   } finally {
     await limited.close();
   }
