@@ -162,7 +162,9 @@ teams.post(
     scope: 'campaigns:write',
     idempotency: 'optional',
     params,
-    responses: { 200: { description: 'The team', schema: team } },
+    responses: {
+      200: { description: 'The team', schema: team, example: { ...sampleTeam, status: 'cancelled' } },
+    },
     errors: ['not_found', 'conflict'],
   }),
   async (c) => {
