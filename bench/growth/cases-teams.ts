@@ -1,7 +1,7 @@
 import { defaultCell } from '../../src/base/cells.ts';
 import { newId } from '../../src/base/ids.ts';
 import { makeTeamCode } from '../../src/base/team-codes.ts';
-import type { Case, Keys } from './cases.ts';
+import type { Case, Keys } from './case.ts';
 import type { Facts } from './facts.ts';
 import type { Statement } from './session.ts';
 

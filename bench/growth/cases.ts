@@ -10,38 +10,15 @@ import { stockPage } from '../../src/db/inventory/queries.ts';
 import { orderById, orderPage } from '../../src/db/orders/queries.ts';
 import { eventPage, orderHistory } from '../../src/db/platform/events.ts';
 import { toCursor } from '../../src/http/cursor.ts';
+import type { Case, Keys, Request } from './case.ts';
 import { teamCases } from './cases-teams.ts';
 import type { Facts } from './facts.ts';
 import type { Statement } from './session.ts';
-
-export type Request = { method: 'GET' | 'POST'; path: string; body?: unknown; key: string };
-
-/**
- * One operation: the HTTP request of a client, and the SQL statement that the Worker sends for it. `i` numbers the
- * calls.
- */
-export type Case = {
-  name: string;
-  /** Missing for operations that a cron or a queue runs. Some of these are measured from the Worker's log instead. */
-  request?: (i: number) => Request;
-  /** `last` is the result of the previous call. */
-  statement: (i: number, last: unknown) => Statement;
-  /**
-   * Rows that are added for the calls: expired holds (`holds`), unpaid orders (`unpaid`), undelivered events
-   * (`backlog`), or old idempotency keys (`stale`).
-   */
-  needs?: 'holds' | 'unpaid' | 'backlog' | 'stale';
-  /** At most this many calls are measured. */
-  calls?: number;
-};
 
 // It never connects. Drizzle only generates the statements.
 const db: Reader = drizzle(neon('postgres://u:p@localhost/d'));
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex');
 const page = 20;
-
-/** A secret key of each tenant that has cases. */
-export type Keys = { default: string; corner: string; trade: string };
 
 /** All cases, with arguments taken from the rows of one database. */
 export function casesOf(facts: Facts, keys: Keys): Case[] {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fixture } from '../fixture/fixture.ts';
 import type { Progress } from '../replay/progress.ts';
-import type { Case } from './cases.ts';
+import type { Case } from './case.ts';
 import { addNeeds, clearNeeds, type Facts } from './facts.ts';
 import type { CallPlan } from './plan.ts';
 import type { Session } from './session.ts';

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Case, casesOf } from '../../bench/growth/cases.ts';
+import type { Case } from '../../bench/growth/case.ts';
+import { casesOf } from '../../bench/growth/cases.ts';
 import { addNeeds, type Facts, readFacts } from '../../bench/growth/facts.ts';
 import { grow, prepare } from '../../bench/growth/fill.ts';
 import type { CallPlan } from '../../bench/growth/plan.ts';

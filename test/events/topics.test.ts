@@ -42,6 +42,7 @@ const notTriggered = [
   'product.image.requested',
   'product.image.deleted',
   'payment.capture.requested',
+  'payment.action.required',
   'shipping.label.requested',
 ];
 
@@ -194,18 +195,27 @@ describe('a published event', () => {
     await campaigns.join(successful.id, 'two');
     await campaigns.leave(failed.id, 'one');
     await store.send('POST', `/v1/campaigns/${failed.id}/cancel`, {});
-    // One team succeeds, one is left and cancelled.
-    const teamTerms = { mode: 'teams', teamSize: 2, teamSeconds: 3_600 };
-    const teamCampaign = await campaigns.start('TEAMS', 9, {
-      ...{ ...teamTerms, minParticipants: undefined, maxParticipants: undefined },
-    });
-    for (const users of [['one', 'two'], ['three']]) {
-      const [leader, ...members] = users;
-      const opened = await store.send('POST', `/v1/campaigns/${teamCampaign.id}/teams`, { userId: leader });
-      const path = `/v1/teams/${opened.body.team.id}`;
-      for (const userId of members) await store.send('POST', `${path}/join`, { userId });
-      if (members.length === 0) await store.send('POST', `${path}/leave`, { userId: leader });
-    }
+    // One campaign with tiers gets its price. A place of a full one is offered to the first of its waiting list.
+    const tiered = await campaigns.start('TIERS', 9, { minParticipants: 1, tiers: [{ participants: 5, price: 10 }] });
+    await campaigns.join(tiered.id, 'one');
+    const full = await campaigns.start('FULL', 9, { minParticipants: 1, maxParticipants: 1, successOn: 'secured' });
+    await campaigns.join(full.id, 'one');
+    await campaigns.join(full.id, 'two', { waitlist: true });
+    await campaigns.leave(full.id, 'one');
+    // One team succeeds, one is left and cancelled, one is merged into another, one expires.
+    const startTeams = (sku: string, more = {}) =>
+      campaigns.start(sku, 9, {
+        ...{ mode: 'teams', teamSize: 2, teamSeconds: 3_600, minParticipants: undefined, maxParticipants: undefined },
+        ...more,
+      });
+    const openTeam = async ({ id }: { id: string }, userId: string, merge = false) =>
+      `/v1/teams/${(await store.send('POST', `/v1/campaigns/${id}/teams`, { userId, merge })).body.team.id}`;
+    const teamCampaign = await startTeams('TEAMS');
+    await store.send('POST', `${await openTeam(teamCampaign, 'one')}/join`, { userId: 'two' });
+    await store.send('POST', `${await openTeam(teamCampaign, 'three')}/leave`, { userId: 'three' });
+    await openTeam(teamCampaign, 'four');
+    const merging = await startTeams('MERGE', { onShort: 'merge' });
+    for (const userId of ['one', 'two']) await openTeam(merging, userId, true);
     await cronUntil(store, new Date(Date.parse(expired.endTime) + 1_000), () => isEmitted('payment.failed'));
 
     const expected = Object.keys(contract).concat(

@@ -67,7 +67,11 @@ begin
     where x.id = any(ids) and x.status = (select 'forming') and x.end_time <= platform.clock() and c.id = x.campaign_id
     returning x.*
   loop
-    perform group_commerce.emit_team(team, team.status, '{}', true);
+    if team.status = 'cancelled' then
+      perform group_commerce.emit_team(team, 'cancelled', '{}', true);
+    else
+      perform group_commerce.emit_team(team, 'expired', '{}', true);
+    end if;
     ended := ended + 1;
   end loop;
   return jsonb_build_object('ended', ended);
