@@ -116,7 +116,8 @@ export function loadCharge(account: Account, id: string, param: string, status: 
 /** Captured and refunded amount of a charge, in minor units. Pending refunds count, failed refunds do not. */
 export function chargeAmounts(charge: Charge): { captured: number; refunded: number } {
   if (charge.status !== 'succeeded') return { captured: 0, refunded: 0 };
-  return { captured: charge.amount_captured, refunded: charge.amount_refunded };
+  const released = charge.captured ? charge.amount - charge.amount_captured : 0;
+  return { captured: charge.amount_captured, refunded: charge.amount_refunded - released };
 }
 
 export const chargeRoutes: Route[] = [

@@ -8,6 +8,7 @@ import { loadCustomer } from './customers.ts';
 import { CAPTURE_METHODS, draftIntent, readTaxHook, rejectPaymentMethodTypes, setFields } from './intent-draft.ts';
 import { listPage } from './lists.ts';
 import { factsOf, readMethod } from './methods.ts';
+import { releaseRest } from './refunds.ts';
 import type { Intent, Method } from './store.ts';
 import { badRequest, invalid, missing, Params } from './wire.ts';
 
@@ -158,6 +159,7 @@ export function captureIntent(call: Call): Intent {
   charge.amount_captured = amount;
   account.store.put('payment_intent', intent);
   account.store.put('charge', charge);
+  releaseRest(account, charge);
   account.emit('charge.captured', charge);
   account.emit('payment_intent.succeeded', intent);
   const method = account.store.get('payment_method', charge.payment_method ?? '');

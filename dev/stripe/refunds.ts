@@ -8,12 +8,18 @@ import { badRequest, invalid, missing } from './wire.ts';
 
 const REASONS = ['duplicate', 'fraudulent', 'requested_by_customer'] as const;
 
+/** Stripe lists the part of an authorization that was not captured as a refund without a balance transaction. */
+export function releaseRest(account: Account, charge: Charge): void {
+  const rest = charge.amount - charge.amount_captured;
+  if (rest > 0) makeRefund(account, charge, rest, { balance_transaction: null });
+}
+
 function makeRefund(account: Account, charge: Charge, amount: number, overrides: Partial<Refund>): Refund {
   const refund: Refund = {
     id: newId('re'),
     object: 'refund',
     amount,
-    balance_transaction: null,
+    balance_transaction: newId('txn'),
     charge: charge.id,
     created: account.seconds(),
     currency: charge.currency,
@@ -34,7 +40,7 @@ function makeRefund(account: Account, charge: Charge, amount: number, overrides:
     ...overrides,
   };
   charge.amount_refunded += amount;
-  charge.refunded = charge.amount_refunded === charge.amount_captured;
+  charge.refunded = charge.amount_refunded === charge.amount;
   account.store.put('charge', charge);
   account.store.put('refund', refund);
   account.emit('refund.created', refund);
@@ -82,7 +88,7 @@ export function createRefund(call: Call): Refund {
   if (disputes.some((dispute) => !dispute.is_charge_refundable)) {
     throw badRequest(`Charge ${charge.id} has been charged back; cannot issue a refund.`, { code: 'charge_disputed' });
   }
-  const refundable = charge.amount_captured - charge.amount_refunded;
+  const refundable = charge.amount - charge.amount_refunded;
   if (refundable === 0) {
     throw badRequest(`Charge ${charge.id} has already been refunded.`, { code: 'charge_already_refunded' });
   }
@@ -101,7 +107,10 @@ export function createRefund(call: Call): Refund {
   }
   const method = account.store.get('payment_method', charge.payment_method ?? '');
   const outcome = method === undefined ? 'succeed' : factsOf(account, method).test.refunds;
-  const pending = outcome === 'pending' ? { status: 'pending', pending_reason: 'processing' as const } : {};
+  const pending =
+    outcome === 'pending'
+      ? { status: 'pending', pending_reason: 'processing' as const, balance_transaction: null }
+      : {};
   const refund = makeRefund(account, charge, amount, { reason, metadata, ...pending });
   account.emit('charge.refunded', charge);
   if (outcome === 'pending') account.schedule('refund_settles', refund.id, account.asyncMs);
@@ -114,6 +123,7 @@ export function settleRefund(account: Account, id: string): void {
   const refund = account.store.get('refund', id);
   if (refund?.status !== 'pending') return;
   refund.status = 'succeeded';
+  refund.balance_transaction = newId('txn');
   delete refund.pending_reason;
   account.store.put('refund', refund);
   account.emit('refund.updated', refund, { status: 'pending' });

@@ -56,6 +56,8 @@ export type RefundUpdate = {
   status: 'pending' | 'succeeded' | 'failed';
   amount: string;
   failure: string | null;
+  /** No money has moved. Stripe lists the part of an authorization that was not captured as such a refund. */
+  released: boolean;
 };
 export type StripeUpdate = {
   /** The cell that the object names. Undefined: any cell may have its payment. */

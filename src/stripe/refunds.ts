@@ -43,6 +43,7 @@ export function refundUpdate(account: StripeAccount, refund: Stripe.Refund): Str
       status: refundStatus(refund.status),
       amount: fromMinor(refund.amount, refund.currency),
       failure: refund.failure_reason ?? null,
+      released: refund.status === 'succeeded' && refund.balance_transaction === null,
     },
   };
 }

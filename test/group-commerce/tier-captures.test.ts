@@ -302,6 +302,27 @@ describe('a capture of less than was authorized', () => {
     for (const place of places) await isCapturedOnce(place);
   });
 
+  test('is no refund, although Stripe lists the rest as one', async () => {
+    const { campaign, places } = await start({ tiers: [{ participants: 2, price: 8 }] }); // more is released than captured
+    const [place, other] = places;
+    await end(campaign.id);
+    await allCharged(campaign.id);
+    await store.settled();
+    await store.cron('* * * * *', new Date(Date.now() + 600_000));
+    expect(await rowOf(place.orderId)).toMatchObject({ status: 'succeeded', captured: 8, refunded: 0, refund_done: 0 });
+    // A refund by hand counts, and no more than it.
+    await fixture.stripe.refunds.create({ payment_intent: place.intentId, amount: 300 });
+    await until(async () => (await rowOf(place.orderId))?.refund_done === 3);
+    await store.cron('* * * * *', new Date(Date.now() + 600_000));
+    expect(await rowOf(place.orderId)).toMatchObject({ status: 'succeeded', captured: 8, refunded: 3, refund_done: 3 });
+    expect(await orderOf(place.orderId)).toMatchObject({ status: 'confirmed', total: 8 });
+    const { body } = await store.send('POST', `/v1/payments/${other.paymentId}/refunds`, {});
+    expect(body.amount).toBe(8);
+    await until(async () => (await orderOf(other.orderId)).status === 'refunded');
+    await shop.quiet();
+    await shop.audit();
+  });
+
   test('asks Stripe for no second amount, even if it is asked again', async () => {
     const { campaign, places } = await start();
     await end(campaign.id);

@@ -144,9 +144,9 @@ describe('an authorization', () => {
     expect(captured.latest_charge).toMatchObject({
       amount: 1000,
       amount_captured: 700,
-      amount_refunded: 0,
+      amount_refunded: 300,
       refunded: false,
-      refunds: { data: [] },
+      refunds: { data: [{ amount: 300, status: 'succeeded', balance_transaction: null }] },
     });
     expect(await failure(stripe.paymentIntents.capture(held.id))).toMatchObject({
       code: 'payment_intent_unexpected_state',

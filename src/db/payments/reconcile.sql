@@ -4,7 +4,7 @@
 -- Applies an update from Stripe, sent by webhook (with `eventId`: applied once) or looked up (without). `input`:
 -- {eventId?, account, paymentId?, intentId?, setupId?, intent?: {status, received, amount, currency, madeFor:
 -- {paymentId, orderId, tenant}, clientSecret?, failure?, final?}, setup?: {status, madeFor, methodId?, failure?},
--- refund?: {id?, stripeId, status, amount, failure?}, charge?: {refunded}, dispute?: {status}, terms?: of
+-- refund?: {id?, stripeId, status, amount, failure?, released?}, charge?: {refunded}, dispute?: {status}, terms?: of
 -- update_hold_end and require_action}. `account`: the account at Stripe that it comes from; null, or absent in an earlier release: the
 -- platform's own. Only an update of the payment's own account counts. Updates may arrive in any order; the most
 -- advanced state stays. Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), or

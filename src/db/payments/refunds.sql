@@ -192,6 +192,9 @@ begin
     where x.payment_id = payment.payment_id and (x.id = reported->>'id' or x.stripe_refund_id = reported->>'stripeId')
       for update;
   if not found then
+    if payment.mode = 'hold' and (reported->>'released')::boolean then
+      return '{}'; -- the part of the authorization that was not captured
+    end if;
     insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
       stripe_intent_id, checked_at, created_at)
     values (platform.uuid7(), payment.tenant_id, payment.payment_id, (reported->>'amount')::numeric, payment.currency,
