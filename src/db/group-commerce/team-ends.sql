@@ -3,6 +3,7 @@
 -- order: teams by id, places by id. Nothing here locks a campaign's row together with a team.
 
 -- Ends the teams whose clock is over. `input`: {limit}. Returns {ended}; repeat until it is 0. The tenants take turns.
+-- A call takes no further team once its teams have 3000 places that may move, because it must end before its timeout.
 -- Emits team.merged, team.successful, team.expired, team.cancelled (its campaign was cancelled).
 create or replace function group_commerce.end_teams(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -17,17 +18,18 @@ begin
   excluded_ids := platform.keys_set_aside('campaigns');
   for due in
     select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
-      select h.tenant_id, h.id
+      select h.tenant_id, h.id, sum(h.places) over (order by h.turn, h.end_time, h.id) - h.places as places_before
       from platform.tenants_with_rows('group_commerce.teams', 'status = ''forming''') t(id)
       cross join lateral (
-        select x.tenant_id, x.id, x.end_time, row_number() over (order by x.end_time, x.id) as turn
+        select x.tenant_id, x.id, x.end_time, row_number() over (order by x.end_time, x.id) as turn,
+          case x.merge_refusals when 0 then x.joined else 0 end as places
         from group_commerce.teams x
         where x.tenant_id = t.id and x.status = 'forming' and x.end_time <= platform.clock()
           and x.id <> all(excluded_ids)
         order by x.end_time, x.id limit (input->>'limit')::int
       ) h
-      order by h.turn, h.end_time limit (input->>'limit')::int
-    ) d group by d.tenant_id order by d.tenant_id
+      order by h.turn, h.end_time, h.id limit (input->>'limit')::int
+    ) d where d.places_before < 3000 group by d.tenant_id order by d.tenant_id
   loop
     for result in select jsonb_array_elements(
       platform.process_rows('campaigns', 'group_commerce.end_teams_step', due.tenant_id, due.ids,
