@@ -375,6 +375,24 @@ describe('a whole authorization that is captured in the dashboard', () => {
     await isRefundedDown(place);
   });
 
+  test('and refunded in part by hand is refunded down to the final total, also if that refund fails later', async () => {
+    const { campaign, places } = await start();
+    const [place] = places;
+    await fixture.stripe.paymentIntents.capture(place.intentId);
+    const byHand = await fixture.stripe.refunds.create({ payment_intent: place.intentId, amount: 300 });
+    await until(async () => (await rowOf(place.orderId))?.refund_done === 3);
+    await end(campaign.id);
+    await allCharged(campaign.id);
+    await until(async () => (await rowOf(place.orderId))?.refund_done === 5);
+    await shop.emulator('POST', 'dashboard/fail_refund', { refund: byHand.id });
+    await until(async () => (await intentsOf(place.orderId))[0]?.refunded === 500);
+    await until(async () => (await rowOf(place.orderId))?.refund_done === 5);
+    expect(await rowOf(place.orderId)).toMatchObject({ status: 'succeeded', captured: 20, refunded: 5 });
+    expect(await orderOf(place.orderId)).toMatchObject({ status: 'confirmed', total: 15 });
+    await shop.quiet();
+    await shop.audit();
+  });
+
   test('in part, below the final total, ends the place', async () => {
     const { campaign, places } = await start();
     const [place] = places;

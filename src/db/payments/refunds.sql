@@ -228,6 +228,10 @@ begin
   end if;
   skus := coalesce(skus, '{}') || payments.update_refund_sums(payment.payment_id);
   perform payments.refund_remainder(payment.payment_id);
+  if refund.status = 'failed' and not refund.automatic then -- a refund by hand that counted towards a price that fell
+    perform payments.refund_difference(p) from payments.payments p
+    where p.payment_id = payment.payment_id and p.status = 'succeeded';
+  end if;
   return skus;
 end
 $$;
