@@ -4,7 +4,11 @@ import { type Random, seededRandom } from './random.ts';
 import type { PlannedFault } from './schedule.ts';
 
 type Intent = { id: string; status: string; amount: number; amount_received: number };
-type Recent = { payment_intents: Intent[]; refunds: { id: string; status: string }[]; disputes: Dispute[] };
+type Recent = {
+  payment_intents: Intent[];
+  refunds: { id: string; status: string; balance_transaction: unknown }[];
+  disputes: Dispute[];
+};
 type Dispute = { payment_intent: string; status: string };
 type DashboardAction = { action: string; body: Record<string, unknown>; subject: string };
 
@@ -39,7 +43,7 @@ function pickAction(kind: string, recent: Recent, random: Random): DashboardActi
         random.chance(0.6) ? { amount: random.pick([50, amount + 100]) } : { currency: 'eur' },
       );
     case 'dashboard: refund returned by the bank': {
-      const refund = pick(refunds.filter(({ status }) => status === 'succeeded'));
+      const refund = pick(refunds.filter((row) => row.status === 'succeeded' && row.balance_transaction !== null));
       return refund && { action: 'fail_refund', subject: refund.id, body: { refund: refund.id } };
     }
     default: {

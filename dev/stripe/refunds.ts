@@ -134,6 +134,7 @@ export function settleRefund(account: Account, id: string): void {
 export function failRefund(account: Account, id: string): void {
   const refund = account.store.get('refund', id);
   if (refund?.status !== 'succeeded' && refund?.status !== 'pending') return;
+  if (refund.status === 'succeeded' && refund.balance_transaction === null) return; // no money has moved
   const before = { status: refund.status };
   delete refund.pending_reason;
   const charge = loadCharge(account, refund.charge, 'charge');
