@@ -99,6 +99,39 @@ describe('a successful team', () => {
 });
 
 describe('a forming team', () => {
+  test.each(['leaves', 'is refunded'])(
+    'with successOn: secured waits for the present members after a secured one %s',
+    async (how) => {
+      const sku = `SECURED-${how === 'leaves' ? 1 : 2}`;
+      const campaign = await teams.start(sku, 10, { teamSize: 2, successOn: 'secured' });
+      const { team, places } = await teams.open(campaign.id, ['u1', 'u2']);
+      const [gone, stays] = places;
+      const payment = await fixture.confirm(gone.orderId);
+      await secured(team.id, 1);
+      if (how === 'leaves') await teams.leave(team.id, 'u1');
+      else {
+        await fixture.stripe.paymentIntents.capture(payment.stripePaymentIntentId);
+        await until(
+          async () => (await store.send('GET', `/v1/payments/${gone.paymentId}`)).body.status === 'succeeded',
+        );
+        expect((await store.send('POST', `/v1/payments/${gone.paymentId}/refunds`, {})).status).toBe(201);
+      }
+      await until(async () => (await teams.row(team.id)).joined === 1);
+      await fixture.confirm(stays.orderId);
+      await secured(team.id, 1);
+      expect(await teams.row(team.id)).toMatchObject({ status: 'forming', joined: 1, leader: 'u2' });
+      const { body } = await teams.join(team.id, 'u3');
+      expect(body.team).toMatchObject({ status: 'forming', joined: 2, secured: 1 });
+      await fixture.confirm(body.participant.orderId);
+      await until(async () => (await fixture.statesOf(campaign.id)).u3 === 'charged');
+      await until(async () => (await fixture.statesOf(campaign.id)).u2 === 'charged');
+      expect(await teams.row(team.id)).toMatchObject({ status: 'successful', joined: 2, secured: 2 });
+      await store.settled();
+      expect((await ordersOf(campaign.id)).map(({ status }) => status)).toEqual(['confirmed', 'confirmed']);
+      expect(await fixture.stockOf(sku)).toEqual({ quantity: 8, reserved: 0 });
+    },
+  );
+
   test('has no order and no label, even if its money was captured in Stripe’s dashboard', async () => {
     const campaign = await teams.start('SET-5', 10, { teamSize: 2 });
     const { team, places } = await teams.open(campaign.id, ['u1']);

@@ -302,6 +302,30 @@ describe('a capture of less than was authorized', () => {
     for (const place of places) await isCapturedOnce(place);
   });
 
+  test.each([false, true])(
+    'of an authorization that has ended releases the place, and the price stays (events lost: %s)',
+    async (isLost) => {
+      const { campaign, places } = await start();
+      const [place, other] = places;
+      await stopQueues(store.database);
+      await end(campaign.id);
+      if (isLost) await shop.webhooks({ lose: 1 });
+      await fixture.stripe.paymentIntents.cancel(place.intentId);
+      await shop.webhooks({ lose: 0 });
+      await resumeQueues();
+      await until(async () => {
+        await store.cron('* * * * *', new Date(Date.now() + 600_000));
+        return (await fixture.statesOf(campaign.id))['user-0'] === 'released';
+      });
+      await isCapturedOnce(other);
+      expect(await rowOf(place.orderId)).toMatchObject({ status: 'failed', captured: 0 });
+      expect(await fixture.read(campaign.id)).toMatchObject({ settledPrice: 15, securedParticipants: 1 });
+      expect(await fixture.stockOf(campaign.sku)).toEqual({ quantity: 19, reserved: 0 });
+      await shop.quiet();
+      await shop.audit();
+    },
+  );
+
   test('is no refund, although Stripe lists the rest as one', async () => {
     const { campaign, places } = await start({ tiers: [{ participants: 2, price: 8 }] }); // more is released than captured
     const [place, other] = places;
