@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
+import { jobSecret } from '../support/secrets.ts';
 
 let store: Store;
 let fixture: ReturnType<typeof campaignFixture>;
@@ -318,5 +319,60 @@ describe('the line', () => {
       expect(after).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     }
     expect(rows[1]?.after.slice(0, 13)).toBe('f19ab3f6-0000');
+  });
+});
+
+describe('long lines', () => {
+  /** Puts this many users in line by SQL. */
+  const fillLine = (campaignId: string, count: number) =>
+    store.database.query(
+      `insert into group_commerce.waiting_places (id, tenant_id, campaign_id, user_id, state, created_at, updated_at)
+       select platform.uuid7(), c.tenant_id, c.id, 'in-line-' || n, 'waiting', now(), now()
+       from group_commerce.group_commerce_campaigns c, generate_series(1, $2::int) n where c.id = $1`,
+      [campaignId, count],
+    );
+  /** One call of the cron's function. */
+  const update = async () => {
+    const [row] = await store.database.query<{ result: { changed: number } }>(
+      'select group_commerce.update_waiting($1, $2) as result',
+      [JSON.stringify({ jobSecret, now: new Date().toISOString() }), JSON.stringify({ limit: 200 })],
+    );
+    return row?.result.changed ?? 0;
+  };
+
+  // A call that takes too long is cancelled, each minute again, and the cron's jobs after it never run.
+  test('get the places that are free at once in several calls', async () => {
+    const campaign = await fixture.start('LONG-1', 5, { minParticipants: 2_000, maxParticipants: 2_000 });
+    await fillLine(campaign.id, 1_100);
+    const offers = async () => {
+      const [row] = await store.database.query<{ offered_places: number }>(
+        'select offered_places from group_commerce.group_commerce_campaigns where id = $1',
+        [campaign.id],
+      );
+      return row?.offered_places;
+    };
+    await update();
+    expect(await offers()).toBe(500);
+    while ((await update()) !== 0);
+    expect(await offers()).toBe(1_100);
+  });
+
+  test('of many campaigns end in several calls', async () => {
+    const campaigns = [];
+    for (let n = 0; n < 8; n++) {
+      const campaign = await fixture.start(`LONG-2-${n}`, 5, { minParticipants: 2 });
+      await fillLine(campaign.id, 60);
+      await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
+      campaigns.push(campaign.id);
+    }
+    const changed: number[] = [];
+    do changed.push(await update());
+    while (changed.at(-1) !== 0);
+    expect(Math.max(...changed)).toBeLessThanOrEqual(200);
+    const left = await store.database.query(
+      `select from group_commerce.waiting_places where campaign_id = any($1) and state = 'waiting'`,
+      [campaigns],
+    );
+    expect(left).toEqual([]);
   });
 });

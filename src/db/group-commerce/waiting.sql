@@ -35,7 +35,8 @@ language sql stable as $$
   select c.status not in ('active', 'successful') or c.settled_price is not null or platform.clock() >= c.end_time
 $$;
 
--- Offers the free places of a campaign to the first of its waiting list, for ten minutes or until it ends. Nothing is
+-- Offers the free places of a campaign to the first of its waiting list, for ten minutes or until it ends. At most 500
+-- at once, so that a call ends before its timeout; the cron's next call offers the others. Nothing is
 -- offered after the end, or while the product is archived, because the offer could not be taken. The caller has locked
 -- the campaign. Returns the number of offers. Emits place.offered.
 create or replace function group_commerce.offer_places(of_campaign varchar) returns integer
@@ -52,7 +53,8 @@ begin
     select w.id from group_commerce.waiting_places w
     where w.campaign_id = of_campaign and w.state = 'waiting' and not exists (
       select from catalog.products p where p.id = campaign.product_id and p.status = 'archived')
-    order by w.id limit campaign.max_participants - campaign.actual_participants - campaign.offered_places);
+    order by w.id
+    limit least(500, campaign.max_participants - campaign.actual_participants - campaign.offered_places));
   if cardinality(ids) = 0 then
     return 0;
   end if;
@@ -219,7 +221,8 @@ begin
 end
 $$;
 
--- The step of update_waiting for one tenant: these campaigns, which it locks by id.
+-- The step of update_waiting for one tenant: these campaigns, which it locks by id. However many they are, it ends about
+-- `limit` entries.
 create or replace function group_commerce.update_waiting_step(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -230,7 +233,7 @@ begin
     select * from group_commerce.group_commerce_campaigns c where c.id = any(ids) order by c.id for update
   loop
     changed := changed + case when group_commerce.line_is_over(campaign)
-      then group_commerce.end_line(campaign.id, (input->>'limit')::int)
+      then group_commerce.end_line(campaign.id, greatest(10, (input->>'limit')::int / cardinality(ids)))
       else group_commerce.lapse_offers(campaign.id) end;
   end loop;
   return jsonb_build_object('changed', changed);
