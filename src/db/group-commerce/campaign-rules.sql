@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/currencies.sql
--- What only the database knows about the fields of a new campaign.
+-- Rules for a new campaign that need the database: the product, its variants and the currency.
 
 -- Why a price cannot be used in this currency, as a sentence. Null if it can.
 create or replace function group_commerce.price_fault(price numeric, currency varchar) returns text

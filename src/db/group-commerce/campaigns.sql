@@ -67,9 +67,9 @@ language sql as $$
   select platform.emit('group-commerce.campaign.' || fact, c.id, group_commerce.campaign_json(c), queue)
 $$;
 
--- `input`: {id, productId, minParticipants, maxParticipants, price, originalPrice?, startTime, endTime, successOn, mode?,
--- teamSize?, teamSeconds?, onShort?, tiers?, skus?, maxPerCustomer?, joiners?}.
--- Returns the error validation_failed (campaign_faults). Emits campaign.created.
+-- `input`: {id, productId, minParticipants, maxParticipants, price, originalPrice?, startTime, endTime, successOn,
+-- mode?, teamSize?, teamSeconds?, onShort?, tiers?, skus?, maxPerCustomer?, joiners?}. Returns the error
+-- validation_failed (campaign_faults). Emits campaign.created.
 create or replace function group_commerce.create_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

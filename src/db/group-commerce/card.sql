@@ -1,10 +1,10 @@
 -- requires: platform/access.sql, platform/moves.sql, group-commerce/teams.sql
 
--- What everybody may see of a team whose share link they have: the product, the price and the free places, and nobody's
--- id. It needs no key but the job secret: the code is random enough that only who has the link knows it. The team may be
--- of any tenant. `input`: {code}; the code of a merged team shows the team that it moved into. Returns {tenant, answer},
--- or {answer: null, cells} if there is no such team here; it may then be in one of those cells, whose tenant has left no
--- rows here. Raises moved, if another cell serves its tenant.
+-- The public card of a team: the product, the price and the free places, and nobody's id. It needs the job secret, but
+-- no key: the code is random enough that only people with the share link know it. The team may be of any tenant.
+-- `input`: {code}; the code of a merged team shows the team that it was merged into. Returns {tenant, answer}. If no
+-- team here has the code, returns {answer: null, cells}: the team may be in one of these cells, to which tenants have
+-- moved whose rows are deleted here. Raises moved if another cell serves its tenant.
 create or replace function group_commerce.show_card(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

@@ -2,8 +2,8 @@
 -- The cron's jobs for campaigns and places whose time is over or whose message was lost. Each call processes a batch of
 -- all tenants. A row that cannot be processed is set aside, and the rest continues.
 
--- Ends pools that did not succeed in time (see end_campaigns_of_teams for the others). `input`: {limit}. Returns {expired}; repeat until it is 0. Emits
--- campaign.expired.
+-- Ends pools that did not succeed in time. Campaigns with teams end by end_campaigns_of_teams. `input`: {limit}.
+-- Returns {expired}; repeat until it is 0. Emits campaign.expired.
 create or replace function group_commerce.expire_campaigns(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -62,9 +62,9 @@ language sql stable as $$
     else (select t.status = 'forming' from group_commerce.teams t where t.id = p.team_id) end
 $$;
 
--- Frees places of campaigns and teams that still collect places, whose money was not secured in time. A place that may have been paid is kept until
--- Stripe has said whether it was. `input`: {limit}. Returns {freed, tenants: [{tenant, skus}]}; repeat until freed is
--- 0. Emits campaign.left, payment.cancelled, inventory.released.
+-- Frees places whose money was not secured in time, in pools that still collect places and in forming teams. A place
+-- that may have been paid is kept until Stripe has said whether it was. `input`: {limit}. Returns {freed, tenants:
+-- [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left or team.left, payment.cancelled, inventory.released.
 create or replace function group_commerce.free_unsecured(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -26,17 +26,16 @@ $$;
 -- Takes a place and its units of stock, or nothing. `input`: {campaignId, userId?, sku?, quantity?, invitedBy?,
 -- shippingAddress?, billingAddress?, email?, metadata?, shippingOptionId?, participantId, orderId, paymentId,
 -- secureSeconds, graceSeconds, holdWithinSeconds, taxQuote?, waitlist?}. The tenant's own `grace_seconds` replaces
--- `graceSeconds`. A customer's session joins as its customer. With taxes, a shipping option or several units the place freezes its
--- amounts (orders.settle_place). A second join of a user returns the first one. A successful campaign creates the order
--- at once, unless its price can still fall. Raises not_found, forbidden. Returns the errors campaign_not_open,
--- campaign_full, conflict (the campaign has teams), customer_not_eligible, insufficient_inventory, limit_per_customer,
--- validation_failed (a SKU or an option that is not offered, a total that cannot be charged), and unavailable with
--- `taxQuestion` until `taxQuote` answers it. Emits campaign.joined, payment.created, at the minimum campaign.successful.
--- One statement a step: the key, its stored answer, the campaign with an earlier place, the payment, the place, its
--- units, the answer.
--- With `waitlist`, a full campaign is no error: the user gets or keeps an entry in the waiting list, and the answer is
--- {waiting} (waiting.sql). That the campaign is full is then decided with its row locked. A user with an offer takes the
--- offered place.
+-- `graceSeconds`. A customer's session joins as its customer. With taxes, a shipping option or several units, the place
+-- freezes its amounts (orders.settle_place). A second join of a user returns the first one. A successful campaign
+-- creates the order at once, unless its price can still fall. Raises not_found, forbidden. Returns the errors
+-- campaign_not_open, campaign_full, conflict (the campaign has teams), customer_not_eligible, insufficient_inventory,
+-- limit_per_customer, validation_failed (a SKU or an option that is not offered, a total that cannot be charged), and
+-- unavailable with `taxQuestion` until `taxQuote` answers it. Emits campaign.joined, payment.created, at the minimum
+-- campaign.successful. One statement a step: the key, its stored answer, the campaign with an earlier place, the
+-- payment, the place, its units, the answer. With `waitlist`, a full campaign is no error: the user gets or keeps an
+-- entry in the waiting list, and the answer is {waiting} (waiting.sql). Whether the campaign is full is then decided
+-- with its row locked. A user with an offer takes the offered place.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -58,7 +57,7 @@ begin
     input := group_commerce.as_customer(input);
     joining_user := input->>'userId';
   end if;
-  loop -- a second time if the campaign is full and the user wants to wait: then with the campaign locked
+  loop -- repeated with the campaign locked, if the campaign is full and the user wants to wait
     select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
       exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
       coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
@@ -101,7 +100,7 @@ begin
       return platform.leave(call, 'campaigns.join', group_commerce.waiting_answer(found_place.entry));
     elsif is_full and is_locked then
       return platform.leave(call, 'campaigns.join',
-        group_commerce.wait_in_line((found_place.campaign).id, joining_user));
+        group_commerce.enter_waiting_list((found_place.campaign).id, joining_user));
     elsif not is_full and place_input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
       return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
         'answer', place_input || '{"error": "unavailable"}');
@@ -109,7 +108,7 @@ begin
       begin
         answer := group_commerce.claim_place(found_place.campaign, found_place.grace, place_input, found_place.entry);
       exception when sqlstate 'FC001' then
-        -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
+        -- The contended rows (the campaign and the stock) are locked last. The writes before them are undone.
         answer := sqlerrm;
       end;
       exit when is_locked or not waits or answer->>'error' is distinct from 'campaign_full';
@@ -122,13 +121,13 @@ begin
 end
 $$;
 
--- Takes a place in the campaign, which was read as `c`. `w`: the user's entry in the waiting list, if there is one; with
--- an offer, it takes the offered place. The place's payment is written first, because it needs no contended
--- row. Then one conditional update takes the place and decides success, and the same statement counts the units of the
--- customer (campaign_customers, up to `maxPerCustomer`), ends the entry, stores the participant (participants_one_place_a_user)
--- and campaign.joined. Raises FC001 with the answer if there is no place or no stock, or the customer has too many units.
--- Raises a serialization failure if the campaign became successful or the entry changed since they were read, or if the
--- same user joins at the same time: the Worker repeats the call, which then finds this.
+-- Takes a place in the campaign, which was read as `c`. `w`: the user's entry in the waiting list, or null. An entry
+-- with an offer takes the offered place. The place's payment is written first, because it needs no contended row. Then
+-- one conditional update takes the place and decides success, and the same statement counts the units of the customer
+-- (campaign_customers, up to `maxPerCustomer`), ends the entry, stores the participant (participants_one_place_a_user)
+-- and campaign.joined. Raises FC001 with the answer if there is no place or no stock, or the customer has too many
+-- units. Raises a serialization failure if the campaign became successful or the entry changed since they were read, or
+-- if the same user joins at the same time: the Worker repeats the call, which then finds this.
 create or replace function group_commerce.claim_place(c group_commerce.group_commerce_campaigns, grace_seconds integer,
   input jsonb, w group_commerce.waiting_places) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -199,7 +198,7 @@ begin
   select t.campaign, j.participant, exists (select from counted) as is_counted into place
   from (select 1) one left join taken t on true left join joined j on true;
   participant := place.participant;
-  -- Whether the user got an offer since `w` was read. A query of its own, so that only campaigns with offers pay for it.
+  -- Whether the user got an offer since `w` was read. A separate query, so that only campaigns with offers run it.
   if participant.id is not null and w.id is null and (place.campaign).offered_places > 0 then
     if exists (select from group_commerce.waiting_places y
       where y.user_id = joining_user and y.campaign_id = c.id and y.state = 'offered' and y.offered_until > now_at) then

@@ -2,7 +2,7 @@
 -- Who may take a place, and who invited them.
 
 -- Why this user may not join a campaign (`joiners`): customer_not_eligible. Null if they may. An order that is paid
--- after this was asked does not undo the place, so no lock is needed.
+-- later does not undo the place, so no lock is needed.
 create or replace function group_commerce.joiner_fault(c group_commerce.group_commerce_campaigns, of_user varchar)
 returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -23,7 +23,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   inviter constant varchar := input->>'invitedBy';
 begin
-  if inviter is null then -- apart, so that most joins need no statement
+  if inviter is null then -- most joins: they need no query
     return '[]';
   elsif inviter = input->>'userId' then
     return jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'));

@@ -2,9 +2,9 @@
 -- Leaving a pool or its waiting list.
 
 -- `input`: {campaignId, userId?}; a customer's session leaves as its customer. Allowed while the campaign collects
--- places. A user without a place leaves the waiting list; the answer is then {waiting}. A user who has left already gets
--- the same result. Raises not_found. Returns the errors campaign_not_open and
--- conflict (the campaign has teams). Emits campaign.left, payment.cancelled, inventory.released.
+-- places. A user without a place leaves the waiting list; the answer is then {waiting}. A user who has left already
+-- gets the same result. Raises not_found. Returns the errors campaign_not_open and conflict (the campaign has teams).
+-- Emits campaign.left, payment.cancelled, inventory.released, place.offered.
 create or replace function group_commerce.leave_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -32,7 +32,7 @@ begin
   select * into participant from group_commerce.participants x
     where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
   if not found then
-    entry := group_commerce.leave_line(campaign.id, input->>'userId', 'left');
+    entry := group_commerce.leave_waiting_list(campaign.id, input->>'userId', 'left');
     if entry.id is not null then
       return platform.leave(call, 'campaigns.leave', group_commerce.waiting_answer(entry));
     end if;

@@ -15,8 +15,8 @@ language sql stable as $$
     'billingAddress', p.billing_address, 'metadata', p.metadata, 'amounts', p.amounts)
 $$;
 
--- What an answer about a place needs of its campaign: the price of a place without amounts, and the SKU of a place of an
--- earlier release.
+-- The fields of the campaign that an answer about a place needs: the price, for a place without amounts, and the SKU,
+-- for a place that an earlier release stored.
 create or replace function group_commerce.place_terms(c group_commerce.group_commerce_campaigns) returns jsonb
 language sql stable as $$
   select jsonb_build_object('price', coalesce(c.settled_price, c.price), 'currency', c.currency, 'campaignSku', c.sku)
@@ -45,8 +45,8 @@ language sql immutable as $$
     else t.status = 'successful' or t.status = 'forming' and c.status = 'active' end
 $$;
 
--- Whether a pool takes places that wait for the campaign's end: until it succeeds or, if its price can still fall, until
--- it settles.
+-- Whether a pool takes places that wait for the campaign's end: until it succeeds or, if its price can still fall,
+-- until it settles.
 create or replace function group_commerce.is_collecting(c group_commerce.group_commerce_campaigns) returns boolean
 language sql immutable as $$
   select c.status = 'active' or c.status = 'successful' and c.tiers is not null and c.settled_price is null
@@ -99,13 +99,14 @@ begin
 end
 $$;
 
--- The error limit_per_customer, with what the customer has already.
+-- The error limit_per_customer, with the units that the customer has already.
 create or replace function group_commerce.limit_fault(c group_commerce.group_commerce_campaigns, of_user varchar)
 returns jsonb
 language sql stable as $$
   select jsonb_build_object('error', 'limit_per_customer', 'detail', format(
-    'A customer may have %s of this campaign, in all teams together. %s taken already.',
+    'A customer may have %s of this campaign%s. %s taken already.',
     case c.max_per_customer when 1 then 'one unit' else c.max_per_customer || ' units' end,
+    case c.mode when 'teams' then ', in all teams together' end,
     coalesce((select case n.units when 0 then 'None is' when 1 then 'One is' else n.units || ' are' end
       from group_commerce.campaign_customers n where n.campaign_id = c.id and n.user_id = of_user), 'None is')))
 $$;
@@ -125,9 +126,9 @@ language sql as $$
       else 'card' end))
 $$;
 
--- Locks the campaigns of these orders (those of pools), their teams, their customers' counters and their places, each by
--- id. Payments calls this before it locks anything else, so that no transaction waits for a campaign or team while it
--- has locked an order. Raises a serialization failure if a team was merged meanwhile: the Worker repeats the call.
+-- Locks the campaigns of these orders if they are pools, their teams, their customers' counters and their places, each
+-- by id. Payments calls this before it locks anything else, so that no transaction waits for a campaign or team while
+-- it has locked an order. Raises a serialization failure if a team was merged meanwhile: the Worker repeats the call.
 create or replace function group_commerce.lock_places(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -205,8 +206,8 @@ $$;
 -- Frees places of one campaign and returns the SKUs whose stock changes. If `ending` is not null, also ends their
 -- payments with that status and releases their units; for a place whose order has ended, the orders service has already
 -- done that. The caller has locked the places (lock_places). If the leader of a team is among them, the earliest member
--- leads; a forming team without members is cancelled. The places of a pool are offered to
--- its waiting list. Emits campaign.left or team.left for each, team.cancelled, place.offered.
+-- leads; a forming team without members is cancelled. The places of a pool are offered to its waiting list. Emits
+-- campaign.left or team.left for each, team.cancelled, place.offered.
 create or replace function group_commerce.free_places(campaign varchar, ids text[], why text, ending text)
 returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$

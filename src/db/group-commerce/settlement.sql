@@ -76,12 +76,13 @@ begin
       perform platform.clear_set_aside('campaigns', array[campaign.id::text]);
     end if;
   end if;
-  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku, 'skus', coalesce(campaign.skus, array[campaign.sku]));
+  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku,
+    'skus', coalesce(campaign.skus, array[campaign.sku]));
 end
 $$;
 
--- Creates the orders of these places of a successful campaign. If its price has fallen, the final amounts are written to
--- the places and their payments first, before a capture is requested.
+-- Creates the orders of these places of a successful campaign. If its price has fallen, the final amounts are written
+-- to the places and their payments first, before a capture is requested.
 create or replace function group_commerce.settle_places(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

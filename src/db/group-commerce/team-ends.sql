@@ -1,8 +1,8 @@
 -- requires: group-commerce/team-merges.sql, platform/set-aside.sql
--- How teams and campaigns with teams end: when a team's clock ends, it is merged into another team or expires. Lock
+-- How teams and campaigns with teams end. A team whose time is over is merged into another team, or expires. Lock
 -- order: teams by id, places by id. Nothing here locks a campaign's row together with a team.
 
--- Ends the teams whose clock is over. `input`: {limit}. Returns {ended}; repeat until it is 0. The tenants take turns.
+-- Ends the teams whose time is over. `input`: {limit}. Returns {ended}; repeat until it is 0. The tenants take turns.
 -- A call takes no further team once its teams have 3000 places that may move, because it must end before its timeout.
 -- Emits team.merged, team.successful, team.expired, team.cancelled (its campaign was cancelled).
 create or replace function group_commerce.end_teams(call jsonb, input jsonb) returns jsonb
@@ -43,8 +43,8 @@ end
 $$;
 
 -- The step of end_teams for one tenant. Locks these teams and the teams that they may be merged into in one statement,
--- by id, and decides from the locked rows. Joins, leaves, payments and other runs of this wait for these locks, and then
--- read a team's new state.
+-- by id, and decides from the locked rows. Joins, leaves, payments and other runs of this function wait for these
+-- locks, and then read the new state of a team.
 create or replace function group_commerce.end_teams_step(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -80,9 +80,9 @@ begin
 end
 $$;
 
--- Ends active campaigns with teams whose time is over and of which no team is forming: successful if a team was, else
--- expired. They are settled at once, because places are settled by team. `input`: {limit}. Returns {ended}; repeat until
--- it is 0. Emits campaign.successful or campaign.expired.
+-- Ends active campaigns with teams whose time is over and of which no team is forming: as successful if one of its
+-- teams has succeeded, otherwise as expired. It marks them as settled, because the places are settled by team. `input`:
+-- {limit}. Returns {ended}; repeat until it is 0. Emits campaign.successful or campaign.expired.
 create or replace function group_commerce.end_campaigns_of_teams(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -137,10 +137,10 @@ end
 $$;
 
 -- Cancels up to `limit` forming teams of a cancelled campaign; the consumer of team.cancelled releases their places.
--- Teams that have succeeded keep theirs. A team that was being opened while the campaign was cancelled is seen a moment
--- later, so the campaign counts as settled only `settleSeconds` after it was cancelled. `input`: {tenant?, campaignId?,
--- limit, settleSeconds}; without a campaign, one of any tenant that has work left. Returns {done, more}; repeat while
--- `more`. Emits team.cancelled.
+-- Teams that have succeeded keep their places. A team that was being opened while the campaign was cancelled may appear
+-- a moment later, so the campaign is marked as settled only `settleSeconds` after it was cancelled. `input`: {tenant?,
+-- campaignId?, limit, settleSeconds}; without a campaign, one of any tenant that has work left. Returns {done, more};
+-- repeat while `more`. Emits team.cancelled.
 create or replace function group_commerce.cancel_teams(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

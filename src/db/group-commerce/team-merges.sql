@@ -1,6 +1,6 @@
 -- requires: group-commerce/teams.sql
--- Which teams whose clock is over move into which other teams, and the move. For group_commerce.end_teams_step, which has
--- locked all these teams by id.
+-- Merging teams: which teams whose time is over move into which other teams, and the move itself. For
+-- group_commerce.end_teams_step, which has locked all these teams by id.
 
 -- The forming teams that have room for one of these teams, up to 100 for each campaign, oldest first. All their members
 -- joined with `merge: true`. Empty unless the campaign merges teams and is active. Read without locks.
@@ -21,11 +21,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ) f)
 $$;
 
--- Decides which of the teams `ids`, whose clock is over, move whole into which team of `target_ids`. A team moves if all
--- its members joined with `merge: true`, into a team of its campaign that has room for all of them and shares no member
--- with it. The youngest moves first, into the oldest team whose clock still runs. A team whose clock is over takes
--- others only if they fill it and it succeeds thereby, because it would expire otherwise; it is chosen after all teams
--- whose clock runs. The caller has locked the teams. Returns the teams that move and, at the same place, where to.
+-- Decides which of the teams `ids`, whose time is over, move into which team of `target_ids`. A team moves with all its
+-- members, if all of them joined with `merge: true`. Its target is a team of the same campaign that has room for all of
+-- them and shares no member with it. The newest team moves first, into the oldest target whose time is not over. Only
+-- if there is none, a team whose time is over as well is the target, and only if it is then full and succeeds:
+-- otherwise it would expire. The caller has locked the teams. Returns two arrays of the same length: the teams that
+-- move, and the target of each.
 create or replace function group_commerce.plan_merges(ids text[], target_ids text[], out moved text[], out targets text[])
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -46,7 +47,7 @@ begin
   into team_ids, campaigns, rooms, are_running
   from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
   where t.id = any(target_ids) and t.status = (select 'forming') and t.merge_refusals = 0
-    -- A team whose clock is over has no time left in which a place could be secured.
+    -- In a team whose time is over, no further place can be secured.
     and (t.end_time > now_at or c.success_on = 'joined' or t.secured = t.joined);
   if team_ids is null then
     return;
@@ -87,15 +88,15 @@ begin
 end
 $$;
 
--- Moves the places of teams into other teams, as plan_merges decided. The target's leader, code and clock stay. A target
--- that is filled, or whose places are then all secured with `successOn: secured`, succeeds in the same statement
--- (teams_not_overfull and participants_one_place_a_user guard it). The caller has locked all the teams; this locks the
--- places by id. Returns how many teams moved. Emits team.merged, team.successful.
+-- Moves the places of teams into other teams, as plan_merges decided. The target keeps its leader, code and end time. A
+-- target that is then full (with `successOn: secured`: full of secured places) succeeds in the same statement. The
+-- constraints teams_not_overfull and participants_one_place_a_user reject a wrong merge. The caller has locked all the
+-- teams; this locks the places by id. Returns how many teams moved. Emits team.merged, team.successful.
 create or replace function group_commerce.merge_teams(moved text[], targets text[]) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   now_at constant timestamptz := platform.clock();
-  team record;
+  pair record;
 begin
   perform 1 from group_commerce.participants p
   where p.team_id = any(moved) and p.state <> (select 'released') order by p.id for update;
@@ -115,14 +116,14 @@ begin
   set status = 'merged', merged_into = targets[array_position(moved, x.id::text)],
       version = platform.next_version(x.version), updated_at = now_at
   where x.id = any(moved);
-  for team in
-    select t as gone, target as joined_by
+  for pair in
+    select t as moved_team, target
     from unnest(moved, targets) o(id, target_id)
     join group_commerce.teams t on t.id = o.id join group_commerce.teams target on target.id = o.target_id
     order by t.id
   loop
-    perform group_commerce.emit_team(team.gone, 'merged',
-      jsonb_build_object('into', group_commerce.team_json(team.joined_by)), false);
+    perform group_commerce.emit_team(pair.moved_team, 'merged',
+      jsonb_build_object('into', group_commerce.team_json(pair.target)), false);
   end loop;
   perform group_commerce.emit_team(x, 'successful', '{}', true)
   from group_commerce.teams x where x.id = any(targets) and x.status = (select 'successful');

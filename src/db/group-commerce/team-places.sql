@@ -1,11 +1,11 @@
 -- requires: group-commerce/teams.sql
 -- How places of teams are taken and given up. Lock order: as in teams.sql.
 
--- Opens the team `t` (only its id and its end are set) with its first place, or takes a place in it. The payment is
--- written first, because it needs no contended row. Then one statement takes the place in the team's row, which decides
--- success, counts the units of the customer (campaign_customers, up to `maxPerCustomer`), and stores the participant
--- (participants_one_place_a_user) and the event. Raises FC001 with the error if there is no place, no stock, or the
--- customer has too many units. Raises a serialization failure if the same user joins at the same time.
+-- Opens the team `t` (only its id and its end time are set) with its first place, or takes a place in it. The payment
+-- is written first, because it needs no contended row. Then one statement takes the place in the team's row, which
+-- decides success, counts the units of the customer (campaign_customers, up to `maxPerCustomer`), and stores the
+-- participant (participants_one_place_a_user) and the event. Raises FC001 with the error if there is no place, no
+-- stock, or the customer has too many units. Raises a serialization failure if the same user joins at the same time.
 create or replace function group_commerce.claim_team_place(c group_commerce.group_commerce_campaigns,
   t group_commerce.teams, grace_seconds integer, input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -39,7 +39,7 @@ begin
         status = case when x.size <= case c.success_on when 'joined' then x.joined + 1
           else x.secured + is_free::int end then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
-    -- `status` is compared in a way that keeps the planner from the index of teams that are due.
+    -- A subquery as the status, so that the planner does not choose the index of teams whose time is over.
     where x.id = joined_team and not opens and x.status = (select 'forming') and x.joined < x.size
       and x.end_time > now_at
     returning x as team
@@ -83,8 +83,8 @@ begin
     elsif c.max_per_customer is not null and not place.is_counted then
       fault := group_commerce.limit_fault(c, joining_user);
     end if;
-    -- A user who joins twice at the same time can fill the team, or reach the limit, with the first join. The second one
-    -- is repeated, and then finds the first place.
+    -- A user who joins twice at the same time can fill the team, or reach the limit, with the first join. The second
+    -- one is repeated, and then finds the first place.
     if fault is not null and (opens or not exists (select from group_commerce.participants p
       where p.user_id = joining_user and p.campaign_id = c.id and coalesce(p.team_id, '') = t.id
         and p.state <> 'released')) then
@@ -108,8 +108,8 @@ end
 $$;
 
 -- Takes released places out of their teams' counts. If the leader is among them, the earliest member leads. A forming
--- team without members is cancelled. Emits team.left for each place, team.cancelled. The caller has locked the teams and
--- released the places.
+-- team without members is cancelled. Emits team.left for each place, team.cancelled. The caller has locked the teams
+-- and released the places.
 create or replace function group_commerce.shrink_teams(team_ids text[], order_ids text[], why text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -144,8 +144,8 @@ begin
 end
 $$;
 
--- `input`: {teamId, userId?}; a customer's session leaves as its customer. Allowed while the team is forming. The place
--- of a team that was merged is given up in the team that it moved into. A user who has left already gets the same result.
+-- `input`: {teamId, userId?}; a customer's session leaves as its customer. Allowed while the team is forming. A place
+-- that was moved by a merge is given up in the team where it is now. A user who has left already gets the same result.
 -- Returns {team, participant}. Raises not_found. Returns the error team_not_open. Emits team.left, payment.cancelled,
 -- inventory.released, for the last member team.cancelled.
 create or replace function group_commerce.leave_team(call jsonb, input jsonb) returns jsonb
@@ -194,7 +194,7 @@ begin
     if team.status <> 'forming' then
       return platform.leave(call, 'teams.leave', jsonb_build_object('error', 'team_not_open', 'detail',
         case team.status when 'successful' then 'The team has succeeded. Cancel the order of the place instead.'
-          else format('The team is %s: its places are released without leaving it.', team.status) end));
+          else format('The team is %s. Its places are released; there is nothing to leave.', team.status) end));
     end if;
     changed := group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
     select * into team from group_commerce.teams t where t.id = team.id;

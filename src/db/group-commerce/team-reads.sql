@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, group-commerce/teams.sql
--- Reading teams, and ending one before its time.
+-- Reading teams, and cancelling one.
 
 -- Whether a session's customer has a place in this team.
 create or replace function group_commerce.is_member(t group_commerce.teams) returns boolean
@@ -10,7 +10,7 @@ language sql stable as $$
 $$;
 
 -- A team as this caller may see it. `sees_all`: with its leader and code. Otherwise `leader` is null, except for the
--- leader's own session, and `code` is null, except for members and for who has shown it (`has_code`).
+-- leader's own session. `code` is null, except for members and for a request that named the code (`has_code`).
 create or replace function group_commerce.shown_team(t group_commerce.teams, sees_all boolean, has_code boolean)
 returns jsonb
 language sql stable as $$
@@ -19,8 +19,9 @@ language sql stable as $$
     'code', case when has_code or group_commerce.is_member(t) then t.code end) end
 $$;
 
--- A team. `input`: {teamId} or {code}, which leads to the team that its team was merged into. Keys with the scope
--- campaigns:write see all of it, as they see the participants: a publishable key never has that scope. Raises not_found.
+-- A team. `input`: {teamId} or {code}; the code of a merged team shows the team that it was merged into. Keys with the
+-- scope campaigns:write see all fields, as they see the participants. A publishable key never has that scope. Raises
+-- not_found.
 create or replace function group_commerce.show_team(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -45,8 +46,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 declare
   api_key constant platform.api_keys := platform.identify(call, 'campaigns:read');
   sees_all constant boolean := 'campaigns:write' = any(api_key.scopes);
-  -- The index idx_teams_status has each pair of these in the order of the list. So a page reads at most `limit` teams of
-  -- each pair, however many teams the campaign has.
+  -- For each pair of these, the index idx_teams_status is in the order of the list. So a page reads at most `limit`
+  -- teams of each pair, however many teams the campaign has.
   statuses constant text[] := case when input->>'status' is not null then array[input->>'status']
     else '{forming,successful,expired,merged,cancelled}' end;
   listings constant boolean[] := case when sees_all then '{true,false}' else '{true}' end;

@@ -1,12 +1,12 @@
 -- requires: group-commerce/settlement.sql, group-commerce/teams.sql, platform/set-aside.sql
 -- What happens to the places of teams that have ended: a successful team gets orders, the places of an expired or
--- cancelled team are released. Each place's state shows whether it is still to be processed, so any later run continues.
--- Lock order: campaign customers, places by id, payments, holds, stock. A team's row is marked as settled last, and only
--- if nobody has locked it, so that no run waits for a team while it has locked places.
+-- cancelled team are released. Each place's state shows whether it is still to be processed, so any later run
+-- continues. Lock order: campaign customers, places by id, payments, holds, stock. A team's row is marked as settled
+-- last, and only if nobody has locked it, so that no run waits for a team while it has locked places.
 
--- Creates orders for up to `limit` places of successful teams of one campaign, as settle_batch does for a pool. `input`:
--- {tenant?, teamIds?, idleSeconds?, limit, graceSeconds}; without teams, some of any tenant that ended at least
--- `idleSeconds` ago. Returns {done, more, tenant}; repeat while `more`. Emits order.created, inventory.reserved,
+-- Creates orders for up to `limit` places of successful teams of one campaign, as settle_batch does for a pool.
+-- `input`: {tenant?, teamIds?, idleSeconds?, limit, graceSeconds}; without teams, some of any tenant that ended at
+-- least `idleSeconds` ago. Returns {done, more, tenant}; repeat while `more`. Emits order.created, inventory.reserved,
 -- payment.capture.requested.
 create or replace function group_commerce.settle_teams(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -21,8 +21,8 @@ begin
 end
 $$;
 
--- Releases the payments and units of up to `limit` places of expired or cancelled teams, of any number of campaigns. The
--- counts of the teams stay as they were at their end. `input`: {tenant?, teamIds?, idleSeconds?, limit}, as in
+-- Releases the payments and units of up to `limit` places of expired or cancelled teams, of any number of campaigns.
+-- The counts of the teams stay as they were at their end. `input`: {tenant?, teamIds?, idleSeconds?, limit}, as in
 -- settle_teams. Returns {done, more, tenant, skus}; repeat while `more`. Emits payment.cancelled, inventory.released.
 create or replace function group_commerce.release_teams(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -40,7 +40,8 @@ $$;
 
 -- The oldest teams with this condition of one tenant that have the same value in the column `same`, up to `limit`.
 -- `condition` must be that of a partial index which begins with the tenant. Without `tenant` a random tenant is picked,
--- so that no tenant waits until all teams of another one are settled. The arguments are ours, never a caller's.
+-- so that no tenant waits until all teams of another one are settled. `condition` and `same` become part of a query:
+-- they come from the functions above, never from a request.
 create or replace function group_commerce.find_unsettled_teams(condition text, same text, input jsonb,
   out tenant varchar, out ids text[], out common varchar)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -71,8 +72,8 @@ end
 $$;
 
 -- Processes `limit` places in these states of these teams with `step`, then marks the teams without such places as
--- settled. A place that cannot be processed is set aside. If only such places are left, the team is set aside too, until
--- a place is retried. Returns {done, more, tenant, skus}: `done` counts places and settled teams.
+-- settled. A place that cannot be processed is set aside. If only such places are left, the team is set aside too,
+-- until a place is retried. Returns {done, more, tenant, skus}: `done` counts places and settled teams.
 create or replace function group_commerce.process_teams(tenant varchar, team_ids text[], states text[], step text,
   input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -112,8 +113,8 @@ begin
 end
 $$;
 
--- Marks those of these teams as settled that have no place left in `states`. No place can come back into these states: a
--- team that has ended takes no places. A team that is locked is left to the next run.
+-- Marks those of these teams as settled that have no place left in `states`. No place can come back into these states:
+-- a team that has ended takes no places. A team that is locked is left to the next run.
 create or replace function group_commerce.mark_teams_settled(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

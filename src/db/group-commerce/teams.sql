@@ -17,8 +17,8 @@ language sql as $$
     jsonb_build_object('team', group_commerce.team_json(t)) || more, queue)
 $$;
 
--- A team by its id, or by a code, which leads to the team that its team was merged into. No row if there is none.
--- `setof`, so that Postgres can inline it.
+-- A team by its id or by its code. The code of a merged team finds the team that it was merged into. No row if there is
+-- none. `setof`, so that Postgres can inline it.
 create or replace function group_commerce.find_team(team_id text, team_code text) returns setof group_commerce.teams
 language sql stable as $$
   with recursive found as (
@@ -60,7 +60,7 @@ language sql stable as $$
       'The time of the team ended at %s. Open a new team, or join another one.', platform.iso(t.end_time))) end
 $$;
 
--- What open_team and join_team know of a campaign besides its row: {isArchived, hasTax, grace}. `grace`: seconds.
+-- What open_team and join_team need besides the campaign's row: {isArchived, hasTax, grace}. `grace`: seconds.
 -- `setof`, so that Postgres can inline it.
 create or replace function group_commerce.selling_terms(c group_commerce.group_commerce_campaigns, grace_seconds integer)
 returns setof jsonb
@@ -73,8 +73,8 @@ language sql stable as $$
 $$;
 
 -- Opens a team with the leader's place, or nothing. `input`: {campaignId, teamId, code, listed?, merge?} and the fields
--- of a place as in join_campaign. The clock ends after the campaign's `teamSeconds`, or with the campaign. Returns
--- {team, participant}. Raises not_found, forbidden. Returns the errors conflict (the campaign has no teams),
+-- of a place as in join_campaign. The team's time ends after the campaign's `teamSeconds`, or with the campaign.
+-- Returns {team, participant}. Raises not_found, forbidden. Returns the errors conflict (the campaign has no teams),
 -- campaign_not_open, insufficient_inventory, limit_per_customer, validation_failed, and unavailable with `taxQuestion`
 -- until `taxQuote` answers it. Emits team.created, payment.created.
 create or replace function group_commerce.open_team(call jsonb, input jsonb) returns jsonb
@@ -106,11 +106,11 @@ begin
 end
 $$;
 
--- Takes a place in a team, or nothing. `input`: {teamId} or {code}, and as in open_team. A second join of a user returns
--- the first one. Returns {team, participant}. Raises not_found, forbidden. Returns the errors team_full, team_not_open,
--- customer_not_eligible and those of open_team. Emits team.joined, payment.created, and with the last place
--- team.successful. One statement a step: the key, its stored answer, the team with its campaign and an earlier place,
--- the payment, the place, its units, the answer.
+-- Takes a place in a team, or nothing. `input`: {teamId} or {code}, and the fields of a place as in open_team. A second
+-- join of a user returns the first one. Returns {team, participant}. Raises not_found, forbidden. Returns the errors
+-- team_full, team_not_open, customer_not_eligible and those of open_team. Emits team.joined, payment.created, and with
+-- the last place team.successful. One statement a step: the key, its stored answer, the team with its campaign and an
+-- earlier place, the payment, the place, its units, the answer.
 create or replace function group_commerce.join_team(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -155,7 +155,7 @@ language sql stable as $$
     'participant', group_commerce.participant_json(p) || group_commerce.place_terms(c))
 $$;
 
--- The rest of open_team and join_team: checks the place, takes it and ends the call.
+-- The common part of open_team and join_team: checks the place, takes it and stores the answer.
 create or replace function group_commerce.enter_team(call jsonb, operation text,
   c group_commerce.group_commerce_campaigns, t group_commerce.teams, terms jsonb, fault jsonb, input jsonb)
 returns jsonb
@@ -182,7 +182,7 @@ begin
   begin
     answer := group_commerce.claim_team_place(c, t, (terms->>'grace')::int, input);
   exception when sqlstate 'FC001' then
-    -- The contended rows, the team and the stock, are locked last, so this shows after the other writes. They are undone.
+    -- The contended rows (the team and the stock) are locked last. The writes before them are undone.
     answer := sqlerrm;
   end;
   return platform.leave(call, operation, answer);

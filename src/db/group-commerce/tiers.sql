@@ -1,8 +1,8 @@
 -- requires: group-commerce/places.sql, platform/set-aside.sql
--- Prices of pools with tiers. The minimum makes such a campaign successful, and it stays successful if places are left
+-- Prices of pools with tiers. Such a campaign is successful at its minimum, and stays successful if places are left
 -- later. Its price is fixed once, by the secured places: in the statement that secures the last place of a full
--- campaign (count_secured), or at its end (price_campaigns). Both set `settled_price` only while it is null. Only then
--- it settles. A later failure changes no price.
+-- campaign (count_secured), or at its end (price_campaigns). Both set `settled_price` only while it is null. The
+-- campaign settles after that. A charge that fails later does not change the price.
 
 -- The cron's job that fixes the price of successful campaigns with tiers that have ended. `input`: {limit}. Returns
 -- {priced, tenants}; repeat until priced is 0. Emits campaign.priced, whose consumer settles the campaign.

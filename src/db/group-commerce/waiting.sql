@@ -1,23 +1,23 @@
 -- requires: group-commerce/join.sql, platform/set-aside.sql
--- The waiting list of a full pool. Its entries are in line by their ids. A place that becomes free is offered to the first
--- entry that waits, so those with an offer are always at the front of the line. The campaign's row counts the offers
--- (`offered_places`), and claim_place takes no place that is offered to somebody else.
--- Only a transaction that has locked the campaign writes entries. So the entries need no lock order of their own.
+-- The waiting list of a full pool. Its entries are ordered by their ids. A place that becomes free is offered to the
+-- first entry that waits, so the entries with an offer are always the first ones. The campaign's row counts the offers
+-- (`offered_places`), and claim_place takes no place that is offered to somebody else. Only a transaction that has
+-- locked the campaign writes entries, so the entries need no lock order.
 
--- The number of entries before this one, + 1. At most 10000 are counted, which limits how long a join at the end of a
--- long line keeps its campaign locked.
-create or replace function group_commerce.position_in_line(of_campaign varchar, entry varchar) returns integer
+-- The number of entries before this one, + 1. At most 10000 are counted, which limits how long a join of a long waiting
+-- list keeps its campaign locked.
+create or replace function group_commerce.waiting_position(of_campaign varchar, entry varchar) returns integer
 language sql stable as $$
   select 1 + count(*)::integer from (
     select from group_commerce.waiting_places w
     where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') and w.id < entry limit 10000) before
 $$;
 
-create or replace function group_commerce.waiting_json(w group_commerce.waiting_places, place_in_line integer)
+create or replace function group_commerce.waiting_json(w group_commerce.waiting_places, place_in_list integer)
 returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', w.id, 'campaignId', w.campaign_id, 'userId', w.user_id, 'state', w.state,
-    'position', case when w.state in ('waiting', 'offered') then place_in_line end,
+    'position', case when w.state in ('waiting', 'offered') then place_in_list end,
     'offeredUntil', case when w.state = 'offered' then platform.iso(w.offered_until) end,
     'createdAt', platform.iso(w.created_at), 'updatedAt', platform.iso(w.updated_at))
 $$;
@@ -26,11 +26,11 @@ $$;
 create or replace function group_commerce.waiting_answer(w group_commerce.waiting_places) returns jsonb
 language sql stable as $$
   select jsonb_build_object('waiting',
-    group_commerce.waiting_json(w, group_commerce.position_in_line(w.campaign_id, w.id)))
+    group_commerce.waiting_json(w, group_commerce.waiting_position(w.campaign_id, w.id)))
 $$;
 
 -- Whether a campaign takes no more places, so that nobody can wait for one.
-create or replace function group_commerce.line_is_over(c group_commerce.group_commerce_campaigns) returns boolean
+create or replace function group_commerce.is_waiting_list_over(c group_commerce.group_commerce_campaigns) returns boolean
 language sql stable as $$
   select c.status not in ('active', 'successful') or c.settled_price is not null or platform.clock() >= c.end_time
 $$;
@@ -74,7 +74,7 @@ begin
 end
 $$;
 
--- Ends the offers of a campaign whose time is over and offers their places to the next in line. The caller has locked
+-- Ends the offers of a campaign whose time is over, and offers their places to the next entries. The caller has locked
 -- the campaign. Returns the number of entries that changed.
 create or replace function group_commerce.lapse_offers(of_campaign varchar) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -82,7 +82,7 @@ declare
   lapsed integer;
 begin
   update group_commerce.waiting_places w set state = 'lapsed', updated_at = platform.clock()
-  where w.id = any(array( -- the offers are at the front of the line
+  where w.id = any(array( -- the entries with an offer are the first ones
     select x.id from group_commerce.waiting_places x
     where x.campaign_id = of_campaign and x.state in ('waiting', 'offered') order by x.id
     limit (select c.offered_places from group_commerce.group_commerce_campaigns c where c.id = of_campaign)))
@@ -98,10 +98,10 @@ begin
 end
 $$;
 
--- Puts a user at the end of the line of a full campaign. The caller has locked the campaign and found that the user has
--- neither a place nor an entry (waiting_places_one_a_user). The id is later than the last one in line, whatever the clock
--- says.
-create or replace function group_commerce.wait_in_line(of_campaign varchar, waiting_user varchar) returns jsonb
+-- Adds an entry at the end of the waiting list of a full campaign. The caller has locked the campaign and found that
+-- the user has neither a place nor an entry (waiting_places_one_a_user). The id sorts after that of the last entry,
+-- also if the clocks of servers differ.
+create or replace function group_commerce.enter_waiting_list(of_campaign varchar, waiting_user varchar) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   last_id constant varchar := (select w.id from group_commerce.waiting_places w
@@ -125,9 +125,9 @@ language sql volatile as $$
     lpad(to_hex(('x0000' || translate(substr(id_after.id, 1, 13), '-', ''))::bit(64)::bigint + 1), 12, '0') as next) x
 $$;
 
--- Takes a user out of the line of a campaign, with this state. A place that was offered passes to the next. The caller
--- has locked the campaign. Returns the entry, or null if the user is not in line.
-create or replace function group_commerce.leave_line(of_campaign varchar, leaving_user varchar, last_state varchar)
+-- Takes a user out of the waiting list of a campaign, with this state. An offered place passes to the next entry. The
+-- caller has locked the campaign. Returns the entry, or null if the user has none.
+create or replace function group_commerce.leave_waiting_list(of_campaign varchar, leaving_user varchar, last_state varchar)
 returns group_commerce.waiting_places
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -155,32 +155,33 @@ $$;
 
 -- Ends `most` entries of a campaign that takes no more places, and their offers. The caller has locked the campaign.
 -- Returns how many were ended.
-create or replace function group_commerce.end_line(of_campaign varchar, most integer) returns integer
+create or replace function group_commerce.end_waiting_list(of_campaign varchar, most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  line record;
+  ended record;
 begin
   with first as (
     select w.id, w.state from group_commerce.waiting_places w
     where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') order by w.id limit most
-  ), ended as (
+  ), changed as (
     update group_commerce.waiting_places w set state = 'ended', updated_at = platform.clock()
     from first where w.id = first.id returning first.state
   )
-  select count(*)::integer as entries, count(*) filter (where e.state = 'offered') as offers into line from ended e;
-  if line.offers > 0 then
+  select count(*)::integer as entries, count(*) filter (where e.state = 'offered') as offers into ended from changed e;
+  if ended.offers > 0 then
     update group_commerce.group_commerce_campaigns x
-    set offered_places = x.offered_places - line.offers, version = platform.next_version(x.version),
+    set offered_places = x.offered_places - ended.offers, version = platform.next_version(x.version),
         updated_at = platform.clock()
     where x.id = of_campaign;
   end if;
-  return line.entries;
+  return ended.entries;
 end
 $$;
 
--- The cron's job for waiting lists: passes offers whose time is over to the next in line, and ends the lines of campaigns
--- that take no more places. It also offers places that are free although somebody waits: an archived product is for
--- sale again. `input`: {limit}. Returns {changed}; repeat until it is 0. Emits place.offered.
+-- The cron's job for waiting lists. It passes offers whose time is over to the next entry, and ends the waiting lists
+-- of campaigns that take no more places. It also offers places that are free although somebody waits, which happens
+-- when an archived product is for sale again. `input`: {limit}. Returns {changed}; repeat until it is 0. Emits
+-- place.offered.
 create or replace function group_commerce.update_waiting(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -192,21 +193,21 @@ begin
   perform platform.enter_as(call, '*');
   excluded_ids := platform.keys_set_aside('waiting');
   for due in
-    with recursive lines(id) as ( -- the campaigns with a line: one index look-up for each
+    with recursive lists(id) as ( -- the campaigns with a waiting list: one index look-up for each
       (select w.campaign_id from group_commerce.waiting_places w where w.state in ('waiting', 'offered')
         order by w.campaign_id limit 1)
       union all
       select (select w.campaign_id from group_commerce.waiting_places w
         where w.state in ('waiting', 'offered') and w.campaign_id > l.id order by w.campaign_id limit 1)
-      from lines l where l.id is not null
+      from lists l where l.id is not null
     ), found as (
       (select w.tenant_id, w.campaign_id as id from group_commerce.waiting_places w
         where w.state = 'offered' and w.offered_until <= platform.clock() and w.campaign_id <> all(excluded_ids)
         order by w.offered_until limit (input->>'limit')::int)
       union
-      (select c.tenant_id, c.id from lines l join group_commerce.group_commerce_campaigns c on c.id = l.id
+      (select c.tenant_id, c.id from lists l join group_commerce.group_commerce_campaigns c on c.id = l.id
         where c.id <> all(excluded_ids)
-          and (group_commerce.line_is_over(c) or group_commerce.join_fault(c) is null)
+          and (group_commerce.is_waiting_list_over(c) or group_commerce.join_fault(c) is null)
         order by random() limit (input->>'limit')::int)
     )
     select f.tenant_id, array_agg(f.id::text order by f.id) as ids from found f group by f.tenant_id order by f.tenant_id
@@ -232,8 +233,8 @@ begin
   for campaign in
     select * from group_commerce.group_commerce_campaigns c where c.id = any(ids) order by c.id for update
   loop
-    changed := changed + case when group_commerce.line_is_over(campaign)
-      then group_commerce.end_line(campaign.id, greatest(10, (input->>'limit')::int / cardinality(ids)))
+    changed := changed + case when group_commerce.is_waiting_list_over(campaign)
+      then group_commerce.end_waiting_list(campaign.id, greatest(10, (input->>'limit')::int / cardinality(ids)))
       else group_commerce.lapse_offers(campaign.id) end;
   end loop;
   return jsonb_build_object('changed', changed);
@@ -264,7 +265,7 @@ begin
       where w.user_id = customer and w.campaign_id = of_campaign and w.state in ('waiting', 'offered')
         and w.id > coalesce(input->>'after', ''));
   end if;
-  before := group_commerce.position_in_line(of_campaign, ids[1]) - 1;
+  before := group_commerce.waiting_position(of_campaign, ids[1]) - 1;
   return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', (
     select coalesce(jsonb_agg(group_commerce.waiting_json(w, least(before + e.n::integer, 10001)) order by e.n), '[]')
     from unnest(ids) with ordinality e(id, n) join group_commerce.waiting_places w on w.id = e.id));

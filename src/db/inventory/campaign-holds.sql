@@ -1,8 +1,8 @@
 -- requires: inventory/reservations.sql
 -- Stock of places in campaigns. A place holds its unit under the id that its order will have.
 
--- Holds the units of a place in a campaign, under the id that its order will have. Returns null if they are held, or the
--- shortages; then the caller undoes everything. Emits no event: the join reports it. For group commerce.
+-- Holds the units of a place in a campaign, under the id that its order will have. Returns null if they are held, or
+-- the shortages; then the caller undoes everything. Emits no event: the join reports it. For group commerce.
 create or replace function inventory.hold_units(order_id varchar, sku varchar, units integer, until timestamptz)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -23,8 +23,9 @@ $$;
 
 -- The amounts that a place freezes. `input`: {userId, campaignId, sku, quantity, price, currency, email?,
 -- shippingAddress?, billingAddress?, shippingOptionId?, taxQuote?, keepTerms?}. Campaigns take no discounts. Returns
--- {subtotal, discount, shipping, shippingTax, tax, total, taxIncluded, taxLines, taxCalculation?, shippingOption, lines},
--- and with `keepTerms` the `terms` that reprice_place needs; {taxQuestion} until `taxQuote` answers the question of the tenant's tax provider; or the error validation_failed of settle_order.
+-- {subtotal, discount, shipping, shippingTax, tax, total, taxIncluded, taxLines, taxCalculation?, shippingOption,
+-- lines}, and with `keepTerms` the `terms` that reprice_place needs; {taxQuestion} until `taxQuote` answers the
+-- question of the tenant's tax provider; or the error validation_failed of settle_order.
 create or replace function orders.settle_place(input jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -106,8 +107,8 @@ end
 $$;
 
 -- Creates the order of a place in a campaign, whose units are already held. `input`: {id, customerId, sku, quantity,
--- price, currency, campaignId, shippingAddress?, billingAddress?, email?, metadata?, amounts?}. `amounts`: as settle_place
--- returned them when the place was taken; without them it has one unit at its price. Emits order.created.
+-- price, currency, campaignId, shippingAddress?, billingAddress?, email?, metadata?, amounts?}. `amounts`: as
+-- settle_place returned them when the place was taken; without them it has one unit at its price. Emits order.created.
 create or replace function orders.place_campaign_order(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

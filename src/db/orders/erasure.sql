@@ -71,8 +71,8 @@ end
 $$;
 
 -- Everything that is stored about a customer, for an export. `input`: {id, before?, limit}. Returns {customer, carts,
--- places, waiting, orders}: the orders newest first, `limit` of them below the id `before`; the others only without `before`.
--- Raises not_found.
+-- places, waiting, orders}: the orders newest first, `limit` of them below the id `before`; the others only without
+-- `before`. Raises not_found.
 create or replace function orders.export_customer(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare

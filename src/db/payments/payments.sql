@@ -21,9 +21,9 @@ language sql stable as $$
 $$;
 
 -- The payment as a task for the Worker, which calls Stripe. Amounts are text, so that they never become binary
--- floating-point numbers. `amount`: what is captured or charged. `authorized`: the amount of the PaymentIntent of a hold,
--- if it may be more. `taxCalculation`: the calculation of Stripe Tax that the payment names, so that Stripe reports
--- the tax. Stripe keeps it for 90 days; a place that is charged later is charged without it.
+-- floating-point numbers. `amount`: what is captured or charged. `authorized`: the amount of the PaymentIntent of a
+-- hold, if it may be more. `taxCalculation`: the calculation of Stripe Tax that the payment names, so that Stripe
+-- reports the tax. Stripe keeps it for 90 days; a place that is charged later is charged without it.
 create or replace function payments.intent_task(p payments.payments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,

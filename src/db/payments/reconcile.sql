@@ -5,11 +5,11 @@
 -- {eventId?, account, paymentId?, intentId?, setupId?, intent?: {status, received, amount, currency, madeFor:
 -- {paymentId, orderId, tenant}, clientSecret?, failure?, final?}, setup?: {status, madeFor, methodId?, failure?},
 -- refund?: {id?, stripeId, status, amount, failure?, released?}, charge?: {refunded}, dispute?: {status}, terms?: of
--- update_hold_end and require_action}. `account`: the account at Stripe that it comes from; null, or absent in an earlier release: the
--- platform's own. Only an update of the payment's own account counts. Updates may arrive in any order; the most
--- advanced state stays. Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), or
--- set_aside (it names one of our payments but does not belong to it; `reason` says why). Lock order: the campaign and
--- the place, the order, the payment, its intent, then stock.
+-- update_hold_end and require_action}. `account`: the account at Stripe that it comes from; null, or absent in an
+-- earlier release: the platform's own. Only an update of the payment's own account counts. Updates may arrive in any
+-- order; the most advanced state stays. Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no
+-- payment of ours), or set_aside (it names one of our payments but does not belong to it; `reason` says why). Lock
+-- order: the campaign and the place, the order, the payment, its intent, then stock.
 create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -136,9 +136,8 @@ begin
 end
 $$;
 
--- Applies an update of a PaymentIntent. `intent`: as in apply_stripe, with its `id` and the `terms`. `has_refunds`: as in
--- apply_success. The caller has locked the place, the order
--- and the payment.
+-- Applies an update of a PaymentIntent. `intent`: as in apply_stripe, with its `id` and the `terms`. `has_refunds`: as
+-- in apply_success. The caller has locked the place, the order and the payment.
 create or replace function payments.apply_intent(payment payments.payments, intent jsonb, has_refunds boolean)
   returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -199,9 +198,9 @@ end
 $$;
 
 -- The bank asks for the buyer of a saved card. The buyer gets the client secret of the charge and the tenant's
--- `grace_seconds` to confirm it, or `actionSeconds` of the terms. The units of the order are kept until then. After that
--- the order fails like any order that is not paid in time. Asked for once: the update's own condition. The caller has
--- locked the place, the order and the payment. Emits payment.action.required.
+-- `grace_seconds` to confirm it, or `actionSeconds` of the terms. The units of the order are kept until then. After
+-- that the order fails like any order that is not paid in time. Asked for once: the update's own condition. The caller
+-- has locked the place, the order and the payment. Emits payment.action.required.
 create or replace function payments.require_action(payment payments.payments, intent jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -45,8 +45,8 @@ begin
 end
 $$;
 
--- The cells to which tenants have moved whose rows are deleted here. Nothing here names such a tenant's rows any more, so
--- a call that names a row and not its tenant may have to look there too. An array of names.
+-- The cells to which tenants have moved whose rows are deleted here. Nothing here names such a tenant's rows any more,
+-- so a call that names a row and not its tenant may have to look there too. An array of names.
 create or replace function platform.cells_of_purged() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(jsonb_agg(distinct m.cell), '[]') from platform.tenant_moves m
