@@ -118,7 +118,7 @@ async function secureAll(shop: Shop, campaign: string): Promise<void> {
   for (let turn = 0; turn < 20 && !(await waitUntil(isSecured, turn === 0 ? 5 : 2)); turn++) await shop.fireCron(6);
 }
 
-/** Ends the clocks and settles: the crons of a later time find what the queue has not done yet. */
+/** Runs the crons of later times, which end the teams and settle what the queue has not settled yet. */
 async function settle(shop: Shop, campaign: string, print: Print): Promise<boolean> {
   const began = Date.now();
   for (let minutes = teamMinutes + 1; minutes < campaignMinutes; minutes += 6) {
@@ -128,7 +128,7 @@ async function settle(shop: Shop, campaign: string, print: Print): Promise<boole
       const left = await countUnfinished(shop, campaign);
       if (left === 0) {
         await shop.fireCron(campaignMinutes + 1);
-        print('', `released and settled ${((Date.now() - began) / 1000).toFixed(0)} s after the clocks ended`);
+        print('', `released and settled ${((Date.now() - began) / 1000).toFixed(0)} s after the time of the teams`);
         return true;
       }
       same = left === before ? same + 1 : 0;

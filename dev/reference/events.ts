@@ -38,7 +38,7 @@ const topicDescriptions: Record<string, string> = {
     'A campaign reached its end time without success. Its places will be released next.',
   'group-commerce.campaign.failed': 'A campaign was cancelled. Nobody is charged.',
   'group-commerce.place.offered':
-    'A place of a full campaign is kept for the first of its waiting list, who takes it by joining before `offeredUntil`.',
+    'A place of a full campaign is offered to the first user of its waiting list, who takes it by joining before `offeredUntil`.',
   'group-commerce.team.created': 'A buyer opened a team, and has its first place.',
   'group-commerce.team.joined': 'A buyer joined a team.',
   'group-commerce.team.left': 'A buyer left a team, or lost their place in it.',

@@ -1,11 +1,11 @@
 import { defaultCell, isCellName } from './cells.ts';
 
-/** Crockford's base 32: no letter that is read for a digit. */
+/** Crockford's base 32: without letters that look like digits. */
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 
 /**
- * A new code of a team for its share link: 80 random bits as 16 characters. Outside of the default cell the cell's name
- * stands before them (`eu1-…`), because a link preview has no key that names the cell.
+ * A new code of a team for its share link: 80 random bits as 16 characters. In any cell but the default
+ * one, the code begins with the cell's name (`eu1-…`), because a link preview has no key that names the cell.
  */
 export function makeTeamCode(cell: string): string {
   let bits = 0n;

@@ -23,7 +23,7 @@ export type Variables = {
    * ID token that is not valid.
    */
   isKeyChecked: boolean;
-  /** Whether a client tried what it could only guess, such as a discount code or a team's code, and was wrong. */
+  /** Whether the request named a discount code or a team's code that does not exist: the client may be guessing. */
   isWrongGuess: boolean;
   /** The tenant for the log. Only a route that may respond without a database call of its own sets it. */
   tenant: string;

@@ -33,7 +33,7 @@ export type Operation<
    * too.
    */
   counted?: 'all' | 'rejected' | 'rejected by the database';
-  /** Links to it are shared, and those who share them add query parameters of their own: unknown ones are ignored. */
+  /** Ignores unknown query parameters: links to this operation are shared, and other sites add parameters to them. */
   ignoresUnknownQuery?: true;
   idempotency?: 'required' | 'optional';
   ifMatch?: true;

@@ -1,13 +1,13 @@
-// Caches the cards of teams in the data center that reads them, by the code of the share link. Nothing invalidates a card:
-// a join shows on it after 15 s at the latest. So a full team shows a free place for no longer than that, and a join costs
-// no cache operation. What depends on the time or the request is not cached but added to each response.
+// Caches the cards of teams in the data center that reads them, by the code of the share link. A join does not invalidate
+// the card, so it needs no cache operation, and the card of a full team shows a free place for up to 15 s. The fields that
+// depend on the time or on the request are not cached: they are added to each response.
 
 import type { CardRow } from '../domain/group-commerce/card.ts';
 import { cache, urlOf } from './edge-tokens.ts';
 
 /** A card is served for at most this long after its read began, in this cache and in those of clients together. */
 export const cardSeconds = 15;
-/** For so long, a code that no team has is rejected without a database call. */
+/** For this time, a code that no team has is rejected without a database call. */
 const unknownSeconds = 5;
 
 /** `found`: absent if no team has the code. */
@@ -27,7 +27,7 @@ export const freshSeconds = (card: CachedCard, now: Date): number =>
 const ifFresh = (card: CachedCard | undefined, now: Date): CachedCard | undefined =>
   card !== undefined && freshSeconds(card, now) > 0 ? card : undefined;
 
-/** The card of a code, or that no team has it, if that was read in this data center a moment ago. */
+/** The result of the last read of a code in this data center (a card, or that no team has the code), if it is fresh. */
 export async function lookUpCard(code: string, now: Date): Promise<CachedCard | undefined> {
   const own = ifFresh(cards.get(code), now);
   if (own) return own;
@@ -42,7 +42,7 @@ function remember(code: string, card: CachedCard): void {
   cards.set(code, card);
 }
 
-/** Remembers a card in this isolate at once, and in its data center once the promise resolves. */
+/** Stores a card in this isolate at once, and in its data center once the promise resolves. */
 export function cacheCard(code: string, card: CachedCard): Promise<void> {
   remember(code, card);
   const headers = { 'content-type': 'application/json', 'cache-control': `max-age=${secondsOf(card)}` };

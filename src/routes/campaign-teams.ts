@@ -25,9 +25,9 @@ campaignTeams.post(
     tag,
     summary: 'Open a team in a campaign, with the place of its leader',
     description:
-      'Opens the team and takes the leader’s place and units of stock, or nothing. Others join with `team.code`, which ' +
-      'belongs into the share link, or by `team.id`. The time of the team ends after the campaign’s `teamSeconds`, at its ' +
-      '`endTime` at the latest. The leader pays as after `POST /v1/campaigns/{id}/join`.',
+      'Opens the team and takes the leader’s place and units of stock, or nothing. Put `team.code` into the ' +
+      'share link: others join with it, or with `team.id`. The time of the team ends after the campaign’s `teamSeconds`, at ' +
+      'its `endTime` at the latest. The leader pays as after `POST /v1/campaigns/{id}/join`.',
     scope: 'campaigns:write',
     shoppers: ['session'],
     idempotency: 'required',
@@ -54,7 +54,7 @@ campaignTeams.get(
     summary: "List a campaign's teams, newest first",
     description:
       'With a publishable key or a customer session: the teams that were opened with `listed: true`, without `leader` and ' +
-      '`code`. Join one by its id. With a secret key that has the scope `campaigns:write`: all teams.',
+      '`code`. Join one by its id. A secret key with the scope `campaigns:write` gets all teams.',
     scope: 'campaigns:read',
     params,
     query: z.object({ ...page, status: teamStatus.optional() }),

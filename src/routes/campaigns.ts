@@ -35,8 +35,9 @@ campaigns.post(
     tag,
     summary: 'Start a campaign',
     description:
-      'A campaign succeeds as soon as `minParticipants` places are taken. Buyers can join until `endTime` or until ' +
-      '`maxParticipants` places are taken. With `successOn: "secured"`, a place counts once its payment is secured.',
+      'A pool succeeds as soon as `minParticipants` places are taken. Buyers can join until `endTime` or until ' +
+      '`maxParticipants` places are taken. With `mode: "teams"`, buyers open and join teams of `teamSize`, and each team ' +
+      'succeeds when it is full. With `successOn: "secured"`, a place counts once its payment is secured.',
     scope: 'campaigns:write',
     idempotency: 'optional',
     body: newCampaign,
@@ -184,7 +185,8 @@ campaigns.post(
     tag,
     summary: 'Cancel a campaign that has not succeeded',
     description:
-      'The campaign ends as `failed`. Its authorizations and held units are released. Cancelling again returns the same response.',
+      'The campaign ends as `failed`. Its authorizations and held units are released. Its forming teams are cancelled, and ' +
+      'teams that have succeeded keep their places. Cancelling again returns the same response.',
     scope: 'campaigns:write',
     idempotency: 'optional',
     params,

@@ -35,12 +35,12 @@ cards.get(
     tag: 'Group commerce',
     summary: 'Read the public card of a team',
     description:
-      'For link previews, by the code of the share link. Needs no key: whoever has the code may see the card, which has ' +
-      'nobody’s id. JSON, or a page with Open Graph and Twitter tags if `Accept` prefers `text/html`. Many link previews ' +
-      'accept everything equally: give them a link with `?format=html`. Other query parameters are ignored, because those ' +
-      `who share a link add their own. The code of a team that was merged shows the team that it moved into.\n\nCached at ` +
-      `the edge and by clients for at most ${cardSeconds} s together, so a place that was just taken may still be shown as ` +
-      'free for so long. `secondsLeft` is always that of the response.',
+      'For link previews, by the code of the share link. Needs no key: whoever has the code may see the card, which names ' +
+      'no user. JSON, or a page with Open Graph and Twitter tags if `Accept` prefers `text/html`. Many link previews send ' +
+      '`Accept: */*` and get JSON: give them a link with `?format=html`. Other query parameters are ignored, because sites ' +
+      'add their own to shared links. The code of a team that was merged shows the team that it moved into.\n\nThe card is ' +
+      `cached at the edge and by clients for at most ${cardSeconds} s together, so a place that was just taken may be shown ` +
+      'as free for that time. `secondsLeft` is calculated for each response.',
     counted: 'rejected by the database',
     ignoresUnknownQuery: true,
     params: z.object({
@@ -66,7 +66,7 @@ cards.get(
     c.set('tenant', cached.found.tenant);
     const origin = context.settings.PUBLIC_URL?.replace(/\/+$/, '') ?? new URL(c.req.url).origin;
     const shown = toCard(cached.found.row, now, origin);
-    // What a client keeps is true for as long: it must not show a free place after the team's time.
+    // A client must not show a cached free place after the team's time is over.
     const fresh = Math.min(freshSeconds(cached, now), shown.open ? shown.secondsLeft : cardSeconds);
     c.header('Cache-Control', `public, max-age=${Math.max(0, Math.floor(fresh))}`);
     c.header('X-Robots-Tag', 'noindex');

@@ -68,7 +68,7 @@ campaignLive.get(
     description:
       'Server-sent events named `campaign`: the present state at once, one for each change, and one when `endTime` ' +
       'passes. A campaign with teams shows `formingTeams` and `successfulTeams` too, and one with tiers `currentPrice`, ' +
-      '`nextTier` with how many are `missing`, and `settledPrice`. `Last-Event-ID` skips the state of that event. A ' +
+      '`nextTier` with the number `missing`, and `settledPrice`. `Last-Event-ID` skips the state of that event. A ' +
       'connection ends after about 50 s, or with the campaign; with tiers, once the price is fixed. ' +
       `${ending} Use a publishable key, or a token from \`live-token\` instead of a key.\n\nIn a page: ` +
       '`const source = new EventSource(api + "/v1/campaigns/" + id + "/live?token=" + token)`, then ' +

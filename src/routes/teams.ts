@@ -64,8 +64,8 @@ teams.get(
     tag,
     summary: 'Read a team: its size, its places and the time left',
     description:
-      'With a publishable key or a customer session, `leader` is null, and so is `code` unless the customer has a place in ' +
-      'the team. With a secret key that has the scope `campaigns:write`: everything.',
+      'With a publishable key or a customer session, `leader` is null for everybody but the leader, and `code` is null unless ' +
+      'the customer has a place in the team. A secret key with the scope `campaigns:write` sees all fields.',
     scope: 'campaigns:read',
     params,
     responses: { 200: { description: 'The team', schema: readableTeam, example: sampleReadableTeam } },

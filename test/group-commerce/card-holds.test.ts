@@ -64,12 +64,12 @@ describe('the money of a place', () => {
     expect(await ofPool(outside, { tiers })).toEqual({ mode: 'card', authorized: null });
   });
 
-  test('in a team is held if its clock and the grace are within the window', async () => {
+  test('in a team is held if its end time and the grace are within the window', async () => {
     expect((await ofTeam({ teamSeconds: inside })).payment).toEqual({ mode: 'hold', authorized: null });
     expect((await ofTeam({ teamSeconds: outside })).payment).toEqual({ mode: 'card', authorized: null });
   });
 
-  test('in a team whose clock ends with the campaign is held by the campaign’s end', async () => {
+  test('in a team that ends with the campaign is held by the campaign’s end', async () => {
     const fields = { teamSeconds: 30 * 86_400 };
     expect((await ofTeam({ ...fields, endTime: inSeconds(inside) })).payment).toMatchObject({ mode: 'hold' });
     expect((await ofTeam({ ...fields, endTime: inSeconds(outside) })).payment).toMatchObject({ mode: 'card' });

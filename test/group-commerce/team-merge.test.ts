@@ -72,7 +72,7 @@ async function audit(campaignId: string) {
 }
 
 describe('a team whose time is over', () => {
-  test('moves whole into the oldest team with room, whose leader, code and clock stay', async () => {
+  test('moves whole into the oldest team with room, which keeps its leader, code and end time', async () => {
     const campaign = await teams.start('MERGE-1', 20, { teamSize: 4, onShort: 'merge' });
     const oldest = await teams.open(campaign.id, ['u1', 'u2', 'u3'], { merge: true });
     const refusing = await teams.open(campaign.id, ['u1'], {});
@@ -255,7 +255,7 @@ test('merges never exceed a size, split a team, or change a place’s price, wha
         const count = before.places.filter((place) => after.places.find((p) => p.id === place.id)?.team_id === team.id);
         if (team.status !== 'merged') expect(team.joined).toBe(count.length);
       }
-      // A team expires only if no team whose clock runs would take it.
+      // A team expires only if no team whose time is not over could take it.
       const membersOf = (id: string) =>
         after.live.filter((place) => place.team_id === id).map((place) => place.user_id);
       for (const expired of after.rows.filter((team) => team.status === 'expired' && team.merge_refusals === 0)) {

@@ -191,7 +191,7 @@ describe('a user', () => {
 });
 
 describe('a team that is left', () => {
-  test('by its leader while others join has one of its members as leader, and its clock', async () => {
+  test('by its leader while others join has one of its members as leader, and keeps its end time', async () => {
     for (let turn = 0; turn < 6; turn++) {
       const campaign = await startTeams({ teamSize: 9 });
       const team = await openTeam(campaign, 'leader');

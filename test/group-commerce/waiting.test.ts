@@ -234,7 +234,7 @@ describe('a place that becomes free', () => {
   });
 });
 
-describe('the line', () => {
+describe('the waiting list', () => {
   test('is left by leaving the campaign, and an offer passes to the next', async () => {
     const campaign = await startFull('LEAVE-1', 2, ['w1', 'w2', 'w3'], { minParticipants: 1, successOn: 'secured' });
     const left = await fixture.leave(campaign.id, 'w2');
@@ -308,7 +308,7 @@ describe('the line', () => {
     expect(await offeredPlaces(campaign.id)).toBe(1);
   });
 
-  test('keeps its order whatever the clocks say: a new id sorts after the last one', async () => {
+  test('keeps its order if clocks differ: a new id sorts after the last one', async () => {
     const last = ['019ab3f5-5f60-7172-8d84-9eaf1b2c3d4e', 'f19ab3f5-ffff-7172-8d84-9eaf1b2c3d4e'];
     const rows = await store.database.query<{ id: string; after: string }>(
       'select id, group_commerce.id_after(id) as after from unnest($1::varchar[]) id',

@@ -17,7 +17,7 @@ afterAll(() => store.close());
 const users = ['ada', 'bob', 'cyd', 'dan'];
 const stock = 6;
 const mostTeams = 4;
-/** The clocks of teams and the campaign end before a place is freed because its money is not secured. */
+/** The teams and the campaign end before a place is freed because its money is not secured. */
 const seconds = { team: 300, campaign: 420 };
 const outcomeOf = ({ status, body }: Reply) => (status < 400 ? String(status) : `${status} ${body.code}`);
 

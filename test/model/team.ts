@@ -51,7 +51,7 @@ export type Command =
   /** `place`: the index of a live place. */
   | { do: 'secure'; place: number; declined?: true }
   | { do: 'refund'; place: number }
-  /** The clocks of the teams up to this one end. */
+  /** The time of the teams up to this one ends. */
   | { do: 'pass'; team: number }
   | { do: 'cancel' }
   | { do: 'end' };
@@ -172,7 +172,7 @@ function planMerges(state: State, ended: number[], last: number): [number, numbe
   const { terms, teams } = state;
   if (terms.onShort !== 'merge' || state.status !== 'active') return [];
   const usersOf = (index: number) => liveIn(state, index).map(({ user }) => user);
-  // A team whose time is over has none left in which a place could be secured.
+  // In a team whose time is over, no further place can be secured.
   const isSure = ({ joined, secured }: Team) => terms.successOn === 'joined' || secured === joined;
   const rooms = teams.flatMap((team, index): Room[] => {
     const runs = index > last;
@@ -206,7 +206,7 @@ function planMerges(state: State, ended: number[], last: number): [number, numbe
   );
 }
 
-/** The clocks of all teams up to `last` are over. They are merged into others, or end. */
+/** The time of all teams up to `last` is over. They are merged into others, or end. */
 function pass(state: State, last: number): string {
   const ended = state.teams.flatMap(({ status }, index) => (status === 'forming' && index <= last ? [index] : []));
   const targets = new Set<number>();

@@ -76,7 +76,7 @@ export function teamFixture(store: Store, fixture: ReturnType<typeof campaignFix
 
   /**
    * Inserts forming teams of `size` with `taken` places by SQL as joins would, with payments, because these tests are
-   * about what follows. Their clock is over in an hour.
+   * about what follows. Their time is over in an hour.
    */
   const fill = (campaignId: string, count: number, taken: number, more: { success?: boolean; merge?: boolean } = {}) =>
     store.database.query(

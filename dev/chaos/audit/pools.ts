@@ -9,9 +9,9 @@ const counts: Check = {
     const places = groupBy(books.participants, ({ campaign }) => campaign);
     const waiting = groupBy(books.waiting, ({ campaign }) => campaign);
     for (const campaign of books.campaigns.filter(({ mode }) => mode === 'pool')) {
-      const line = waiting.get(campaign.id) ?? [];
-      const count = (state: string) => line.filter((place) => place.state === state).length;
-      for (const [user, same] of groupBy(line.filter(isInLine), (place) => place.user)) {
+      const entries = waiting.get(campaign.id) ?? [];
+      const count = (state: string) => entries.filter((entry) => entry.state === state).length;
+      for (const [user, same] of groupBy(entries.filter(isOpenEntry), (entry) => entry.user)) {
         if (same.length > 1) report(campaign.id, `${user} waits ${same.length} times`);
       }
       if (!isOpen(campaign)) {
@@ -38,7 +38,7 @@ const counts: Check = {
   },
 };
 
-const isInLine = ({ state }: { state: string }) => state === 'waiting' || state === 'offered';
+const isOpenEntry = ({ state }: { state: string }) => state === 'waiting' || state === 'offered';
 
 /** The price of the last tier that is reached with these places and units, or the entry price. */
 function tierPrice(tiers: readonly Tier[], entry: number, participants: number, units: number): number {

@@ -1,5 +1,5 @@
 import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
-import { boolean, integer, jsonb, numeric, pgSchema, primaryKey, timestamp, varchar } from 'drizzle-orm/pg-core';
+import { boolean, integer, jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from '../client.ts';
 
 const schema = pgSchema('group_commerce');
@@ -87,30 +87,6 @@ export const teams = schema.table('teams', {
   updatedAt: time('updated_at').notNull(),
 });
 
-/** The units of a customer's places in a campaign with a limit. */
-export const campaignCustomers = schema.table(
-  'campaign_customers',
-  {
-    campaignId: varchar('campaign_id').notNull(),
-    userId: varchar('user_id').notNull(),
-    tenantId: varchar('tenant_id').notNull(),
-    units: integer('units').notNull(),
-  },
-  (table) => [primaryKey({ columns: [table.campaignId, table.userId] })],
-);
-
-/** Who waits for a place in a full campaign, in the order of their ids. */
-export const waitingPlaces = schema.table('waiting_places', {
-  id: varchar('id').primaryKey(),
-  tenantId: varchar('tenant_id').notNull(),
-  campaignId: varchar('campaign_id').notNull(),
-  userId: varchar('user_id').notNull(),
-  state: varchar('state').notNull(),
-  offeredUntil: time('offered_until'),
-  createdAt: time('created_at').notNull(),
-  updatedAt: time('updated_at').notNull(),
-});
-
 /** A campaign as `group_commerce.campaign_json` returns it. */
 export type CampaignRow = {
   id: string;
@@ -147,7 +123,7 @@ export type CampaignRow = {
 /** A tier has `participants` or `units`. */
 export type TierRow = { participants?: number; units?: number; price: number };
 
-/** A team as `group_commerce.team_json` returns it. `code` and `leader` are null for who may not see them. */
+/** A team as `group_commerce.team_json` returns it. `code` and `leader` are null if the caller may not see them. */
 export type TeamRow = {
   id: string;
   campaignId: string;

@@ -108,7 +108,8 @@ export const newCampaign = z
       .optional()
       .meta({ description: 'Places of a team. Required for `mode: "teams"`' }),
     teamSeconds: whole.min(1).max(2_592_000).optional().meta({
-      description: 'How long a team may take to fill. Required for `mode: "teams"`. No team goes on after `endTime`',
+      description:
+        'The time in which a team must fill. Required for `mode: "teams"`. Every team ends at `endTime` at the latest',
     }),
     onShort: z
       .enum(['release', 'merge'])

@@ -35,7 +35,7 @@ export const card = z
 
 export type Card = z.infer<typeof card>;
 
-/** A card as the database has it. It can be cached: it says nothing about the time left or the server's address. */
+/** A card as the database returns it. It can be cached: it has no field that depends on the time or on the server's address. */
 export type CardRow = Omit<Card, 'image' | 'missing' | 'secondsLeft'> & {
   image: { path: string; alt: string | null; width: number; height: number } | null;
 };

@@ -8,7 +8,7 @@ import type { WriteResult } from '../../db/client.ts';
 
 export const liveToken = z
   .object({
-    token: z.string().meta({ description: 'For `?token=` of the `/live` of this campaign or team' }),
+    token: z.string().meta({ description: 'For `/live?token=` of this campaign or team' }),
     expiresAt: time,
   })
   .meta({ id: 'LiveToken' });
@@ -184,8 +184,8 @@ export async function watch(context: Context, watchable: Watchable, id: string, 
 const tokenSeconds = 900;
 
 /**
- * Makes a token for the stream of one campaign or team, for a browser's EventSource. For 15 minutes it replaces the key in the
- * query. It opens nothing else and ends with the key. It is signed and not stored. The same Idempotency-Key gives the
+ * Makes a token for the stream of one campaign or team, for a browser's EventSource. In the query it replaces the key for
+ * 15 minutes. It opens nothing else and ends with the key. It is signed and not stored. The same Idempotency-Key gives the
  * same token.
  * @throws ApiError not_found
  */

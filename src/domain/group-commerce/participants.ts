@@ -5,7 +5,8 @@ import { readAsShopper } from '../customers/shoppers.ts';
 import { toParticipant } from './places.ts';
 
 /**
- * The places of a campaign or of one of its teams, newest first, including released ones. A session lists its customer's places.
+ * The places of a campaign or of one of its teams, newest first, including released ones. A session lists the places of
+ * its customer.
  * @throws ApiError not_found
  */
 export async function listParticipants(

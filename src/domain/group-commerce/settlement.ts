@@ -1,20 +1,15 @@
 import type { Budget } from '../../base/budget.ts';
 import type { Context } from '../../context.ts';
 import type { Event } from '../events.ts';
-
-export type ChangedStock = { tenant: string; skus: string[] }[];
-
-type Batch = { done: number; more: boolean; tenant?: string; skus?: string[] };
+import { type ChangedStock, noLimit, runBatches, runUntilNone, type SqlFunction } from './batches.ts';
 
 /** One campaign. Empty (from the cron): any campaign that has work left. */
 type CampaignFilter = { tenant?: string; campaignId?: string };
 
 export const releaseBatch = 200;
 export const settleBatch = 100;
-/** Consecutive batches without progress before it stops: the remaining places are locked or set aside. */
-export const maxIdleBatches = 10;
-/** A consumer works on one campaign until it is finished. */
-export const noLimit: Pick<Budget, 'spend'> = { spend: () => true };
+/** How many campaigns end in one transaction. */
+const endBatch = 100;
 /** After this time the queue has delivered or lost the message. */
 const lostAfterSeconds = 300;
 
@@ -28,18 +23,8 @@ export async function settleCampaigns(
   filter: CampaignFilter = {},
   budget = noLimit,
 ): Promise<number> {
-  let total = 0;
-  for (let idle = 0; idle < maxIdleBatches && budget.spend(); ) {
-    const { done, more } = await context.db.run<Batch>('group_commerce.settle_batch', context.call, {
-      ...filter,
-      limit: settleBatch,
-      graceSeconds: context.settings.CAMPAIGN_GRACE_SECONDS,
-    });
-    total += done;
-    idle = done === 0 ? idle + 1 : 0;
-    if (!more) break;
-  }
-  return total;
+  const input = { ...filter, limit: settleBatch, graceSeconds: context.settings.CAMPAIGN_GRACE_SECONDS };
+  return (await runBatches(context, 'group_commerce.settle_batch', input, budget)).total;
 }
 
 /**
@@ -48,48 +33,18 @@ export async function settleCampaigns(
  * @returns the number of places released, and the SKUs by tenant whose stock has changed
  */
 export async function releaseCampaigns(context: Context, filter: CampaignFilter = {}, budget = noLimit) {
-  let released = 0;
-  const changed: ChangedStock = [];
-  for (let idle = 0; idle < maxIdleBatches && budget.spend(); ) {
-    const batch = await context.db.run<Batch>('group_commerce.release_batch', context.call, {
-      ...filter,
-      limit: releaseBatch,
-    });
-    released += batch.done;
-    if (batch.tenant !== undefined && batch.skus !== undefined) {
-      changed.push({ tenant: batch.tenant, skus: batch.skus });
-    }
-    idle = batch.done === 0 ? idle + 1 : 0;
-    if (!batch.more) break;
-  }
-  return { released, changed };
+  const input = { ...filter, limit: releaseBatch };
+  const { total, changed } = await runBatches(context, 'group_commerce.release_batch', input, budget);
+  return { released: total, changed };
 }
 
-/** Expires the campaigns that have passed their end without success. @returns how many */
-export async function expireCampaigns(context: Context, budget: Budget): Promise<number> {
-  let total = 0;
-  while (budget.spend()) {
-    const { expired } = await context.db.run<{ expired: number }>('group_commerce.expire_campaigns', context.call, {
-      limit: 100,
-    });
-    total += expired;
-    if (expired === 0) break;
-  }
-  return total;
-}
+/** Expires the pools that have passed their end without success. @returns how many */
+export const expireCampaigns = (context: Context, budget: Budget) =>
+  runUntilNone(context, 'group_commerce.expire_campaigns', 'expired', endBatch, budget);
 
 /** Fixes the price of successful campaigns with tiers that have ended, so that they settle. @returns how many */
-export async function priceCampaigns(context: Context, budget: Budget): Promise<number> {
-  let total = 0;
-  while (budget.spend()) {
-    const { priced } = await context.db.run<{ priced: number }>('group_commerce.price_campaigns', context.call, {
-      limit: 100,
-    });
-    total += priced;
-    if (priced === 0) break;
-  }
-  return total;
-}
+export const priceCampaigns = (context: Context, budget: Budget) =>
+  runUntilNone(context, 'group_commerce.price_campaigns', 'priced', endBatch, budget);
 
 /** Frees the places of active campaigns whose payment was not authorized, or whose card was not saved, in time. */
 export const freeUnsecured = (context: Context, budget: Budget) =>
@@ -99,7 +54,7 @@ export const freeUnsecured = (context: Context, budget: Budget) =>
 export const freeLostPlaces = (context: Context, budget: Budget) =>
   freeAll(context, 'group_commerce.free_lost_places', { idleSeconds: lostAfterSeconds }, budget);
 
-async function freeAll(context: Context, name: `${string}.${string}`, input: Record<string, number>, budget: Budget) {
+async function freeAll(context: Context, name: SqlFunction, input: Record<string, number>, budget: Budget) {
   let total = 0;
   const changed: ChangedStock = [];
   while (budget.spend()) {

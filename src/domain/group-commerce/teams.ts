@@ -18,7 +18,7 @@ export const team = z
     campaignId: id,
     code: z.string().nullable().meta({
       description:
-        'For the share link. Whoever has it can join the team. null for callers that have not joined: see `getTeam`',
+        'For the share link. Whoever has it can join the team. null for callers from a browser that have not joined',
     }),
     leader: z.string().nullable().meta({
       description: 'The user of the earliest place. null for callers from a browser, except for the leader',
@@ -117,8 +117,8 @@ function withTimeLeft(row: TeamRow, now: Date): z.infer<typeof readableTeam> {
 }
 
 /**
- * Reads a team. A key without the scope `campaigns:write` sees neither `leader` nor `code`. A session sees the code of a
- * team in which its customer has a place, and who has the code sees it. @throws ApiError not_found
+ * Reads a team. A key without the scope `campaigns:write` sees neither `leader` nor `code`, except the code by which it
+ * reads the team. A session also sees the code of a team in which its customer has a place. @throws ApiError not_found
  */
 export async function readTeam(context: Context, reference: TeamReference) {
   const row = await readAsShopper<TeamRow>(context, 'group_commerce.show_team', reference);

@@ -4,6 +4,7 @@ import { id, time } from '../../base/fields.ts';
 import type { Context } from '../../context.ts';
 import type { WaitingRow } from '../../db/group-commerce/queries.ts';
 import { readAsShopper } from '../customers/shoppers.ts';
+import { runUntilNone } from './batches.ts';
 
 export const waitingPlace = z
   .object({
@@ -29,7 +30,7 @@ export const waitingPlace = z
 
 export type WaitingPlace = z.infer<typeof waitingPlace>;
 
-/** What joining and leaving answer about a user who waits. */
+/** The answer of joining and leaving about a user who waits. */
 export type WaitingAnswer = { waiting: WaitingRow };
 
 export const toWaitingPlace = (row: WaitingRow): WaitingPlace => ({
@@ -55,18 +56,9 @@ export async function listWaiting(context: Context, campaignId: string, after: s
 const batch = 200;
 
 /**
- * Passes offers that were not taken in time to the next in line, and ends the waiting lists of campaigns that take no
+ * Passes offers that were not taken in time to the next entry, and ends the waiting lists of campaigns that take no
  * more places.
  * @returns the number of entries that changed
  */
-export async function updateWaitingLists(context: Context, budget: Budget): Promise<number> {
-  let total = 0;
-  while (budget.spend()) {
-    const { changed } = await context.db.run<{ changed: number }>('group_commerce.update_waiting', context.call, {
-      limit: batch,
-    });
-    total += changed;
-    if (changed === 0) break;
-  }
-  return total;
-}
+export const updateWaitingLists = (context: Context, budget: Budget): Promise<number> =>
+  runUntilNone(context, 'group_commerce.update_waiting', 'changed', batch, budget);

@@ -4,7 +4,7 @@ import { teamProgress } from '../../db/group-commerce/live-queries.ts';
 import { type Campaign, readCampaign } from './campaigns.ts';
 import { type Watchable, watch } from './live.ts';
 
-/** What an event of a campaign shows. The fields that only its mode has are left out of the others' events. */
+/** The data of a campaign's event. Fields of teams and of tiers are left out if the campaign has none. */
 function showCampaign(campaign: Campaign) {
   const { id, status, actualParticipants, securedParticipants, minParticipants, maxParticipants, endTime } = campaign;
   const { formingTeams, successfulTeams, currentPrice, nextTier, settledPrice } = campaign;
@@ -16,7 +16,7 @@ function showCampaign(campaign: Campaign) {
   };
 }
 
-/** A pool with tiers that has succeeded goes on until its price is fixed, which is after its end. */
+/** The stream of a successful pool with tiers continues until its price is fixed, which can be after its end. */
 function endOf({ status, tiers, settledPrice }: Campaign) {
   if (status === 'failed' || status === 'expired') return 'over';
   return status === 'successful' && (tiers.length === 0 || settledPrice !== null) ? 'at_end_time' : 'open';
