@@ -75,7 +75,7 @@ customers.get(
       200: {
         description: 'The file',
         schema: customerExport,
-        example: { customer: sampleCustomer, carts: [], places: [], orders: [sampleOrder] },
+        example: { customer: sampleCustomer, carts: [], places: [], waiting: [], orders: [sampleOrder] },
       },
     },
     errors: ['not_found'],
