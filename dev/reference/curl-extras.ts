@@ -135,7 +135,7 @@ ${signBody('STRIPE_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/stripe" \\
   createLiveToken: { saves: ['LIVE_TOKEN', 'token'] },
   watchCampaign: { curlOptions: ' -N', query: '?token=$LIVE_TOKEN' },
   openTeam: { before: createTeamCampaign, saves: ['TEAM_CODE', 'team.code'] },
-  joinTeam: { before: 'TEAM_ID=$(curl -sS "$API/v1/teams/by-code/$TEAM_CODE/card" | field teamId)\n' },
+  getTeam: { before: 'TEAM_ID=$(curl -sS "$API/v1/teams/by-code/$TEAM_CODE/card" | field teamId)\n' },
   createTeamLiveToken: { saves: ['TEAM_LIVE_TOKEN', 'token'] },
   watchTeam: { curlOptions: ' -N', query: '?token=$TEAM_LIVE_TOKEN' },
   listDeadLetters: { before: makeDeadLetter, saves: ['DEAD_LETTER_ID', "'data[0].id'"] },
