@@ -4147,7 +4147,7 @@ begin
   select t.campaign, j.participant, exists (select from counted) as is_counted into place
   from (select 1) one left join taken t on true left join joined j on true;
   participant := place.participant;
-  -- Whether the user got an offer since `w` was read. A query of its own, so that only campaigns with offers pay for it.
+  -- Whether the user got an offer since `w` was read. A separate query, so that only campaigns with offers run it.
   if participant.id is not null and w.id is null and (place.campaign).offered_places > 0 then
     if exists (select from group_commerce.waiting_places y
       where y.user_id = joining_user and y.campaign_id = c.id and y.state = 'offered' and y.offered_until > now_at) then
@@ -4194,7 +4194,7 @@ alter function group_commerce.claim_place(group_commerce.group_commerce_campaign
 revoke all on function group_commerce.claim_place(group_commerce.group_commerce_campaigns,integer,jsonb,group_commerce.waiting_places) from public;
 
 -- function: group_commerce.claim_team_place(group_commerce.group_commerce_campaigns,group_commerce.teams,integer,jsonb)
--- src/db/group-commerce/teams.sql
+-- src/db/group-commerce/team-places.sql
 CREATE OR REPLACE FUNCTION group_commerce.claim_team_place(c group_commerce.group_commerce_campaigns, t group_commerce.teams, grace_seconds integer, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4230,7 +4230,7 @@ begin
         status = case when x.size <= case c.success_on when 'joined' then x.joined + 1
           else x.secured + is_free::int end then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
-    -- `status` is compared in a way that keeps the planner from the index of teams that are due.
+    -- A subquery as the status, so that the planner does not choose the index of teams whose time is over.
     where x.id = joined_team and not opens and x.status = (select 'forming') and x.joined < x.size
       and x.end_time > now_at
     returning x as team
@@ -4274,8 +4274,8 @@ begin
     elsif c.max_per_customer is not null and not place.is_counted then
       fault := group_commerce.limit_fault(c, joining_user);
     end if;
-    -- A user who joins twice at the same time can fill the team, or reach the limit, with the first join. The second one
-    -- is repeated, and then finds the first place.
+    -- A user who joins twice at the same time can fill the team, or reach the limit, with the first join. The second
+    -- one is repeated, and then finds the first place.
     if fault is not null and (opens or not exists (select from group_commerce.participants p
       where p.user_id = joining_user and p.campaign_id = c.id and coalesce(p.team_id, '') = t.id
         and p.state <> 'released')) then
@@ -4543,36 +4543,6 @@ $function$;
 alter function group_commerce.end_campaigns_of_teams_step(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.end_campaigns_of_teams_step(text[],jsonb) from public;
 
--- function: group_commerce.end_line(character varying,integer)
--- src/db/group-commerce/waiting.sql
-CREATE OR REPLACE FUNCTION group_commerce.end_line(of_campaign character varying, most integer)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  line record;
-begin
-  with first as (
-    select w.id, w.state from group_commerce.waiting_places w
-    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') order by w.id limit most
-  ), ended as (
-    update group_commerce.waiting_places w set state = 'ended', updated_at = platform.clock()
-    from first where w.id = first.id returning first.state
-  )
-  select count(*)::integer as entries, count(*) filter (where e.state = 'offered') as offers into line from ended e;
-  if line.offers > 0 then
-    update group_commerce.group_commerce_campaigns x
-    set offered_places = x.offered_places - line.offers, version = platform.next_version(x.version),
-        updated_at = platform.clock()
-    where x.id = of_campaign;
-  end if;
-  return line.entries;
-end
-$function$;
-alter function group_commerce.end_line(character varying,integer) owner to fusion_group_commerce;
-revoke all on function group_commerce.end_line(character varying,integer) from public;
-
 -- function: group_commerce.end_teams(jsonb,jsonb)
 -- src/db/group-commerce/team-ends.sql
 CREATE OR REPLACE FUNCTION group_commerce.end_teams(call jsonb, input jsonb)
@@ -4660,6 +4630,36 @@ $function$;
 alter function group_commerce.end_teams_step(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.end_teams_step(text[],jsonb) from public;
 
+-- function: group_commerce.end_waiting_list(character varying,integer)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.end_waiting_list(of_campaign character varying, most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ended record;
+begin
+  with first as (
+    select w.id, w.state from group_commerce.waiting_places w
+    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') order by w.id limit most
+  ), changed as (
+    update group_commerce.waiting_places w set state = 'ended', updated_at = platform.clock()
+    from first where w.id = first.id returning first.state
+  )
+  select count(*)::integer as entries, count(*) filter (where e.state = 'offered') as offers into ended from changed e;
+  if ended.offers > 0 then
+    update group_commerce.group_commerce_campaigns x
+    set offered_places = x.offered_places - ended.offers, version = platform.next_version(x.version),
+        updated_at = platform.clock()
+    where x.id = of_campaign;
+  end if;
+  return ended.entries;
+end
+$function$;
+alter function group_commerce.end_waiting_list(character varying,integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.end_waiting_list(character varying,integer) from public;
+
 -- function: group_commerce.enter_team(jsonb,text,group_commerce.group_commerce_campaigns,group_commerce.teams,jsonb,jsonb,jsonb)
 -- src/db/group-commerce/teams.sql
 CREATE OR REPLACE FUNCTION group_commerce.enter_team(call jsonb, operation text, c group_commerce.group_commerce_campaigns, t group_commerce.teams, terms jsonb, fault jsonb, input jsonb)
@@ -4689,7 +4689,7 @@ begin
   begin
     answer := group_commerce.claim_team_place(c, t, (terms->>'grace')::int, input);
   exception when sqlstate 'FC001' then
-    -- The contended rows, the team and the stock, are locked last, so this shows after the other writes. They are undone.
+    -- The contended rows (the team and the stock) are locked last. The writes before them are undone.
     answer := sqlerrm;
   end;
   return platform.leave(call, operation, answer);
@@ -4697,6 +4697,28 @@ end
 $function$;
 alter function group_commerce.enter_team(jsonb,text,group_commerce.group_commerce_campaigns,group_commerce.teams,jsonb,jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.enter_team(jsonb,text,group_commerce.group_commerce_campaigns,group_commerce.teams,jsonb,jsonb,jsonb) from public;
+
+-- function: group_commerce.enter_waiting_list(character varying,character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.enter_waiting_list(of_campaign character varying, waiting_user character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  last_id constant varchar := (select w.id from group_commerce.waiting_places w
+    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') order by w.id desc limit 1);
+  entry group_commerce.waiting_places;
+begin
+  insert into group_commerce.waiting_places (id, tenant_id, campaign_id, user_id, state, created_at, updated_at)
+  values (group_commerce.id_after(last_id), platform.tenant(), of_campaign, waiting_user, 'waiting', platform.clock(),
+    platform.clock())
+  returning * into entry;
+  return group_commerce.waiting_answer(entry);
+end
+$function$;
+alter function group_commerce.enter_waiting_list(character varying,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.enter_waiting_list(character varying,character varying) from public;
 
 -- function: group_commerce.erase_places(character varying)
 -- src/db/group-commerce/erasure.sql
@@ -4708,23 +4730,25 @@ CREATE OR REPLACE FUNCTION group_commerce.erase_places(user_id character varying
 AS $function$
 declare
   ids text[];
-  lines text[];
+  waiting_in text[]; -- campaigns
 begin
-  lines := array(select w.campaign_id from group_commerce.waiting_places w
+  waiting_in := array(select w.campaign_id from group_commerce.waiting_places w
     where w.user_id = erase_places.user_id and w.state in ('waiting', 'offered') order by w.campaign_id);
-  perform 1 from group_commerce.group_commerce_campaigns c where c.id = any(lines) order by c.id for update;
+  perform 1 from group_commerce.group_commerce_campaigns c where c.id = any(waiting_in) order by c.id for update;
   -- One look-up for each of the two indexes on the user.
-  ids := array(select p.id from group_commerce.participants p where p.user_id = erase_places.user_id and p.state <> 'released'
+  ids := array(
+    select p.id from group_commerce.participants p where p.user_id = erase_places.user_id and p.state <> 'released'
     union all
     select p.id from group_commerce.participants p where p.user_id = erase_places.user_id and p.state = 'released');
   perform 1 from group_commerce.participants p where p.id = any(ids) order by p.id for update;
-  if exists (select from group_commerce.participants p where p.id = any(ids) and p.state in ('joined', 'secured', 'ordered')) then
+  if exists (select from group_commerce.participants p
+    where p.id = any(ids) and p.state in ('joined', 'secured', 'ordered')) then
     return false;
   end if;
   update group_commerce.participants p
   set shipping_address = null, billing_address = null, email = null, metadata = null, updated_at = platform.clock()
   where p.id = any(ids);
-  perform group_commerce.leave_line(l, erase_places.user_id, 'ended') from unnest(lines) l;
+  perform group_commerce.leave_waiting_list(c, erase_places.user_id, 'ended') from unnest(waiting_in) c;
   return true;
 end
 $function$;
@@ -4806,8 +4830,9 @@ CREATE OR REPLACE FUNCTION group_commerce.export_places(user_id character varyin
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select coalesce(jsonb_agg(jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'orderId', p.order_id,
-    'teamId', p.team_id, 'sku', p.sku, 'quantity', p.quantity, 'invitedBy', p.invited_by, 'state', p.state, 'email', p.email, 'shippingAddress', p.shipping_address, 'billingAddress', p.billing_address,
-    'metadata', p.metadata, 'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
+    'teamId', p.team_id, 'sku', p.sku, 'quantity', p.quantity, 'invitedBy', p.invited_by, 'state', p.state,
+    'email', p.email, 'shippingAddress', p.shipping_address, 'billingAddress', p.billing_address, 'metadata', p.metadata,
+    'joinedAt', platform.iso(p.joined_at)) order by p.id desc), '[]')
   from (
     select x.* from group_commerce.participants x where x.user_id = export_places.user_id and x.state <> 'released'
     union all
@@ -5239,7 +5264,7 @@ AS $function$
 declare
   inviter constant varchar := input->>'invitedBy';
 begin
-  if inviter is null then -- apart, so that most joins need no statement
+  if inviter is null then -- most joins: they need no query
     return '[]';
   elsif inviter = input->>'userId' then
     return jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'));
@@ -5281,6 +5306,18 @@ $function$;
 alter function group_commerce.is_member(group_commerce.teams) owner to fusion_group_commerce;
 revoke all on function group_commerce.is_member(group_commerce.teams) from public;
 
+-- function: group_commerce.is_waiting_list_over(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.is_waiting_list_over(c group_commerce.group_commerce_campaigns)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select c.status not in ('active', 'successful') or c.settled_price is not null or platform.clock() >= c.end_time
+$function$;
+alter function group_commerce.is_waiting_list_over(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.is_waiting_list_over(group_commerce.group_commerce_campaigns) from public;
+
 -- function: group_commerce.join_campaign(jsonb,jsonb)
 -- src/db/group-commerce/join.sql
 CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
@@ -5309,7 +5346,7 @@ begin
     input := group_commerce.as_customer(input);
     joining_user := input->>'userId';
   end if;
-  loop -- a second time if the campaign is full and the user wants to wait: then with the campaign locked
+  loop -- repeated with the campaign locked, if the campaign is full and the user wants to wait
     select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
       exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
       coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
@@ -5352,7 +5389,7 @@ begin
       return platform.leave(call, 'campaigns.join', group_commerce.waiting_answer(found_place.entry));
     elsif is_full and is_locked then
       return platform.leave(call, 'campaigns.join',
-        group_commerce.wait_in_line((found_place.campaign).id, joining_user));
+        group_commerce.enter_waiting_list((found_place.campaign).id, joining_user));
     elsif not is_full and place_input ? 'taxQuestion' then -- not stored: the Worker asks, and calls again with `taxQuote`
       return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
         'answer', place_input || '{"error": "unavailable"}');
@@ -5360,7 +5397,7 @@ begin
       begin
         answer := group_commerce.claim_place(found_place.campaign, found_place.grace, place_input, found_place.entry);
       exception when sqlstate 'FC001' then
-        -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
+        -- The contended rows (the campaign and the stock) are locked last. The writes before them are undone.
         answer := sqlerrm;
       end;
       exit when is_locked or not waits or answer->>'error' is distinct from 'campaign_full';
@@ -5492,7 +5529,7 @@ declare
   lapsed integer;
 begin
   update group_commerce.waiting_places w set state = 'lapsed', updated_at = platform.clock()
-  where w.id = any(array( -- the offers are at the front of the line
+  where w.id = any(array( -- the entries with an offer are the first ones
     select x.id from group_commerce.waiting_places x
     where x.campaign_id = of_campaign and x.state in ('waiting', 'offered') order by x.id
     limit (select c.offered_places from group_commerce.group_commerce_campaigns c where c.id = of_campaign)))
@@ -5511,7 +5548,7 @@ alter function group_commerce.lapse_offers(character varying) owner to fusion_gr
 revoke all on function group_commerce.lapse_offers(character varying) from public;
 
 -- function: group_commerce.leave_campaign(jsonb,jsonb)
--- src/db/group-commerce/join.sql
+-- src/db/group-commerce/leave.sql
 CREATE OR REPLACE FUNCTION group_commerce.leave_campaign(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5543,7 +5580,7 @@ begin
   select * into participant from group_commerce.participants x
     where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
   if not found then
-    entry := group_commerce.leave_line(campaign.id, input->>'userId', 'left');
+    entry := group_commerce.leave_waiting_list(campaign.id, input->>'userId', 'left');
     if entry.id is not null then
       return platform.leave(call, 'campaigns.leave', group_commerce.waiting_answer(entry));
     end if;
@@ -5577,40 +5614,8 @@ alter function group_commerce.leave_campaign(jsonb,jsonb) owner to fusion_group_
 revoke all on function group_commerce.leave_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.leave_campaign(jsonb,jsonb) to fusion_worker;
 
--- function: group_commerce.leave_line(character varying,character varying,character varying)
--- src/db/group-commerce/waiting.sql
-CREATE OR REPLACE FUNCTION group_commerce.leave_line(of_campaign character varying, leaving_user character varying, last_state character varying)
- RETURNS group_commerce.waiting_places
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  entry group_commerce.waiting_places;
-  state_before varchar;
-begin
-  select * into entry from group_commerce.waiting_places w
-    where w.user_id = leaving_user and w.campaign_id = of_campaign and w.state in ('waiting', 'offered');
-  if not found then
-    return null;
-  end if;
-  state_before := entry.state;
-  update group_commerce.waiting_places w set state = last_state, updated_at = platform.clock()
-  where w.id = entry.id returning * into entry;
-  if state_before = 'offered' then
-    update group_commerce.group_commerce_campaigns x
-    set offered_places = x.offered_places - 1, version = platform.next_version(x.version),
-        updated_at = platform.clock()
-    where x.id = of_campaign;
-    perform group_commerce.offer_places(of_campaign);
-  end if;
-  return entry;
-end
-$function$;
-alter function group_commerce.leave_line(character varying,character varying,character varying) owner to fusion_group_commerce;
-revoke all on function group_commerce.leave_line(character varying,character varying,character varying) from public;
-
 -- function: group_commerce.leave_team(jsonb,jsonb)
--- src/db/group-commerce/teams.sql
+-- src/db/group-commerce/team-places.sql
 CREATE OR REPLACE FUNCTION group_commerce.leave_team(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5662,7 +5667,7 @@ begin
     if team.status <> 'forming' then
       return platform.leave(call, 'teams.leave', jsonb_build_object('error', 'team_not_open', 'detail',
         case team.status when 'successful' then 'The team has succeeded. Cancel the order of the place instead.'
-          else format('The team is %s: its places are released without leaving it.', team.status) end));
+          else format('The team is %s. Its places are released; there is nothing to leave.', team.status) end));
     end if;
     changed := group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
     select * into team from group_commerce.teams t where t.id = team.id;
@@ -5676,6 +5681,38 @@ alter function group_commerce.leave_team(jsonb,jsonb) owner to fusion_group_comm
 revoke all on function group_commerce.leave_team(jsonb,jsonb) from public;
 grant execute on function group_commerce.leave_team(jsonb,jsonb) to fusion_worker;
 
+-- function: group_commerce.leave_waiting_list(character varying,character varying,character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.leave_waiting_list(of_campaign character varying, leaving_user character varying, last_state character varying)
+ RETURNS group_commerce.waiting_places
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  entry group_commerce.waiting_places;
+  state_before varchar;
+begin
+  select * into entry from group_commerce.waiting_places w
+    where w.user_id = leaving_user and w.campaign_id = of_campaign and w.state in ('waiting', 'offered');
+  if not found then
+    return null;
+  end if;
+  state_before := entry.state;
+  update group_commerce.waiting_places w set state = last_state, updated_at = platform.clock()
+  where w.id = entry.id returning * into entry;
+  if state_before = 'offered' then
+    update group_commerce.group_commerce_campaigns x
+    set offered_places = x.offered_places - 1, version = platform.next_version(x.version),
+        updated_at = platform.clock()
+    where x.id = of_campaign;
+    perform group_commerce.offer_places(of_campaign);
+  end if;
+  return entry;
+end
+$function$;
+alter function group_commerce.leave_waiting_list(character varying,character varying,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.leave_waiting_list(character varying,character varying,character varying) from public;
+
 -- function: group_commerce.limit_fault(group_commerce.group_commerce_campaigns,character varying)
 -- src/db/group-commerce/places.sql
 CREATE OR REPLACE FUNCTION group_commerce.limit_fault(c group_commerce.group_commerce_campaigns, of_user character varying)
@@ -5684,25 +5721,14 @@ CREATE OR REPLACE FUNCTION group_commerce.limit_fault(c group_commerce.group_com
  STABLE
 AS $function$
   select jsonb_build_object('error', 'limit_per_customer', 'detail', format(
-    'A customer may have %s of this campaign, in all teams together. %s taken already.',
+    'A customer may have %s of this campaign%s. %s taken already.',
     case c.max_per_customer when 1 then 'one unit' else c.max_per_customer || ' units' end,
+    case c.mode when 'teams' then ', in all teams together' end,
     coalesce((select case n.units when 0 then 'None is' when 1 then 'One is' else n.units || ' are' end
       from group_commerce.campaign_customers n where n.campaign_id = c.id and n.user_id = of_user), 'None is')))
 $function$;
 alter function group_commerce.limit_fault(group_commerce.group_commerce_campaigns,character varying) owner to fusion_group_commerce;
 revoke all on function group_commerce.limit_fault(group_commerce.group_commerce_campaigns,character varying) from public;
-
--- function: group_commerce.line_is_over(group_commerce.group_commerce_campaigns)
--- src/db/group-commerce/waiting.sql
-CREATE OR REPLACE FUNCTION group_commerce.line_is_over(c group_commerce.group_commerce_campaigns)
- RETURNS boolean
- LANGUAGE sql
- STABLE
-AS $function$
-  select c.status not in ('active', 'successful') or c.settled_price is not null or platform.clock() >= c.end_time
-$function$;
-alter function group_commerce.line_is_over(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
-revoke all on function group_commerce.line_is_over(group_commerce.group_commerce_campaigns) from public;
 
 -- function: group_commerce.lock_campaign(character varying)
 -- src/db/group-commerce/campaigns.sql
@@ -5985,7 +6011,7 @@ CREATE OR REPLACE FUNCTION group_commerce.merge_teams(moved text[], targets text
 AS $function$
 declare
   now_at constant timestamptz := platform.clock();
-  team record;
+  pair record;
 begin
   perform 1 from group_commerce.participants p
   where p.team_id = any(moved) and p.state <> (select 'released') order by p.id for update;
@@ -6005,14 +6031,14 @@ begin
   set status = 'merged', merged_into = targets[array_position(moved, x.id::text)],
       version = platform.next_version(x.version), updated_at = now_at
   where x.id = any(moved);
-  for team in
-    select t as gone, target as joined_by
+  for pair in
+    select t as moved_team, target
     from unnest(moved, targets) o(id, target_id)
     join group_commerce.teams t on t.id = o.id join group_commerce.teams target on target.id = o.target_id
     order by t.id
   loop
-    perform group_commerce.emit_team(team.gone, 'merged',
-      jsonb_build_object('into', group_commerce.team_json(team.joined_by)), false);
+    perform group_commerce.emit_team(pair.moved_team, 'merged',
+      jsonb_build_object('into', group_commerce.team_json(pair.target)), false);
   end loop;
   perform group_commerce.emit_team(x, 'successful', '{}', true)
   from group_commerce.teams x where x.id = any(targets) and x.status = (select 'successful');
@@ -6207,7 +6233,7 @@ begin
   into team_ids, campaigns, rooms, are_running
   from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
   where t.id = any(target_ids) and t.status = (select 'forming') and t.merge_refusals = 0
-    -- A team whose clock is over has no time left in which a place could be secured.
+    -- In a team whose time is over, no further place can be secured.
     and (t.end_time > now_at or c.success_on = 'joined' or t.secured = t.joined);
   if team_ids is null then
     return;
@@ -6249,20 +6275,6 @@ end
 $function$;
 alter function group_commerce.plan_merges(text[],text[]) owner to fusion_group_commerce;
 revoke all on function group_commerce.plan_merges(text[],text[]) from public;
-
--- function: group_commerce.position_in_line(character varying,character varying)
--- src/db/group-commerce/waiting.sql
-CREATE OR REPLACE FUNCTION group_commerce.position_in_line(of_campaign character varying, entry character varying)
- RETURNS integer
- LANGUAGE sql
- STABLE
-AS $function$
-  select 1 + count(*)::integer from (
-    select from group_commerce.waiting_places w
-    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') and w.id < entry limit 10000) before
-$function$;
-alter function group_commerce.position_in_line(character varying,character varying) owner to fusion_group_commerce;
-revoke all on function group_commerce.position_in_line(character varying,character varying) from public;
 
 -- function: group_commerce.prepare_place(group_commerce.group_commerce_campaigns,boolean,jsonb)
 -- src/db/group-commerce/places.sql
@@ -6431,7 +6443,8 @@ begin
       perform platform.clear_set_aside('campaigns', array[campaign.id::text]);
     end if;
   end if;
-  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku, 'skus', coalesce(campaign.skus, array[campaign.sku]));
+  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku,
+    'skus', coalesce(campaign.skus, array[campaign.sku]));
 end
 $function$;
 alter function group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) owner to fusion_group_commerce;
@@ -6887,8 +6900,8 @@ AS $function$
 declare
   api_key constant platform.api_keys := platform.identify(call, 'campaigns:read');
   sees_all constant boolean := 'campaigns:write' = any(api_key.scopes);
-  -- The index idx_teams_status has each pair of these in the order of the list. So a page reads at most `limit` teams of
-  -- each pair, however many teams the campaign has.
+  -- For each pair of these, the index idx_teams_status is in the order of the list. So a page reads at most `limit`
+  -- teams of each pair, however many teams the campaign has.
   statuses constant text[] := case when input->>'status' is not null then array[input->>'status']
     else '{forming,successful,expired,merged,cancelled}' end;
   listings constant boolean[] := case when sees_all then '{true,false}' else '{true}' end;
@@ -6946,7 +6959,7 @@ begin
       where w.user_id = customer and w.campaign_id = of_campaign and w.state in ('waiting', 'offered')
         and w.id > coalesce(input->>'after', ''));
   end if;
-  before := group_commerce.position_in_line(of_campaign, ids[1]) - 1;
+  before := group_commerce.waiting_position(of_campaign, ids[1]) - 1;
   return jsonb_build_object('tenant', api_key.tenant_id, 'replayed', false, 'answer', (
     select coalesce(jsonb_agg(group_commerce.waiting_json(w, least(before + e.n::integer, 10001)) order by e.n), '[]')
     from unnest(ids) with ordinality e(id, n) join group_commerce.waiting_places w on w.id = e.id));
@@ -6971,7 +6984,7 @@ alter function group_commerce.shown_team(group_commerce.teams,boolean,boolean) o
 revoke all on function group_commerce.shown_team(group_commerce.teams,boolean,boolean) from public;
 
 -- function: group_commerce.shrink_teams(text[],text[],text)
--- src/db/group-commerce/teams.sql
+-- src/db/group-commerce/team-places.sql
 CREATE OR REPLACE FUNCTION group_commerce.shrink_teams(team_ids text[], order_ids text[], why text)
  RETURNS void
  LANGUAGE plpgsql
@@ -7207,21 +7220,21 @@ begin
   perform platform.enter_as(call, '*');
   excluded_ids := platform.keys_set_aside('waiting');
   for due in
-    with recursive lines(id) as ( -- the campaigns with a line: one index look-up for each
+    with recursive lists(id) as ( -- the campaigns with a waiting list: one index look-up for each
       (select w.campaign_id from group_commerce.waiting_places w where w.state in ('waiting', 'offered')
         order by w.campaign_id limit 1)
       union all
       select (select w.campaign_id from group_commerce.waiting_places w
         where w.state in ('waiting', 'offered') and w.campaign_id > l.id order by w.campaign_id limit 1)
-      from lines l where l.id is not null
+      from lists l where l.id is not null
     ), found as (
       (select w.tenant_id, w.campaign_id as id from group_commerce.waiting_places w
         where w.state = 'offered' and w.offered_until <= platform.clock() and w.campaign_id <> all(excluded_ids)
         order by w.offered_until limit (input->>'limit')::int)
       union
-      (select c.tenant_id, c.id from lines l join group_commerce.group_commerce_campaigns c on c.id = l.id
+      (select c.tenant_id, c.id from lists l join group_commerce.group_commerce_campaigns c on c.id = l.id
         where c.id <> all(excluded_ids)
-          and (group_commerce.line_is_over(c) or group_commerce.join_fault(c) is null)
+          and (group_commerce.is_waiting_list_over(c) or group_commerce.join_fault(c) is null)
         order by random() limit (input->>'limit')::int)
     )
     select f.tenant_id, array_agg(f.id::text order by f.id) as ids from found f group by f.tenant_id order by f.tenant_id
@@ -7253,8 +7266,8 @@ begin
   for campaign in
     select * from group_commerce.group_commerce_campaigns c where c.id = any(ids) order by c.id for update
   loop
-    changed := changed + case when group_commerce.line_is_over(campaign)
-      then group_commerce.end_line(campaign.id, (input->>'limit')::int)
+    changed := changed + case when group_commerce.is_waiting_list_over(campaign)
+      then group_commerce.end_waiting_list(campaign.id, (input->>'limit')::int)
       else group_commerce.lapse_offers(campaign.id) end;
   end loop;
   return jsonb_build_object('changed', changed);
@@ -7262,28 +7275,6 @@ end
 $function$;
 alter function group_commerce.update_waiting_step(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.update_waiting_step(text[],jsonb) from public;
-
--- function: group_commerce.wait_in_line(character varying,character varying)
--- src/db/group-commerce/waiting.sql
-CREATE OR REPLACE FUNCTION group_commerce.wait_in_line(of_campaign character varying, waiting_user character varying)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  last_id constant varchar := (select w.id from group_commerce.waiting_places w
-    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') order by w.id desc limit 1);
-  entry group_commerce.waiting_places;
-begin
-  insert into group_commerce.waiting_places (id, tenant_id, campaign_id, user_id, state, created_at, updated_at)
-  values (group_commerce.id_after(last_id), platform.tenant(), of_campaign, waiting_user, 'waiting', platform.clock(),
-    platform.clock())
-  returning * into entry;
-  return group_commerce.waiting_answer(entry);
-end
-$function$;
-alter function group_commerce.wait_in_line(character varying,character varying) owner to fusion_group_commerce;
-revoke all on function group_commerce.wait_in_line(character varying,character varying) from public;
 
 -- function: group_commerce.waiting_answer(group_commerce.waiting_places)
 -- src/db/group-commerce/waiting.sql
@@ -7293,25 +7284,39 @@ CREATE OR REPLACE FUNCTION group_commerce.waiting_answer(w group_commerce.waitin
  STABLE
 AS $function$
   select jsonb_build_object('waiting',
-    group_commerce.waiting_json(w, group_commerce.position_in_line(w.campaign_id, w.id)))
+    group_commerce.waiting_json(w, group_commerce.waiting_position(w.campaign_id, w.id)))
 $function$;
 alter function group_commerce.waiting_answer(group_commerce.waiting_places) owner to fusion_group_commerce;
 revoke all on function group_commerce.waiting_answer(group_commerce.waiting_places) from public;
 
 -- function: group_commerce.waiting_json(group_commerce.waiting_places,integer)
 -- src/db/group-commerce/waiting.sql
-CREATE OR REPLACE FUNCTION group_commerce.waiting_json(w group_commerce.waiting_places, place_in_line integer)
+CREATE OR REPLACE FUNCTION group_commerce.waiting_json(w group_commerce.waiting_places, place_in_list integer)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 AS $function$
   select jsonb_build_object('id', w.id, 'campaignId', w.campaign_id, 'userId', w.user_id, 'state', w.state,
-    'position', case when w.state in ('waiting', 'offered') then place_in_line end,
+    'position', case when w.state in ('waiting', 'offered') then place_in_list end,
     'offeredUntil', case when w.state = 'offered' then platform.iso(w.offered_until) end,
     'createdAt', platform.iso(w.created_at), 'updatedAt', platform.iso(w.updated_at))
 $function$;
 alter function group_commerce.waiting_json(group_commerce.waiting_places,integer) owner to fusion_group_commerce;
 revoke all on function group_commerce.waiting_json(group_commerce.waiting_places,integer) from public;
+
+-- function: group_commerce.waiting_position(character varying,character varying)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.waiting_position(of_campaign character varying, entry character varying)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select 1 + count(*)::integer from (
+    select from group_commerce.waiting_places w
+    where w.campaign_id = of_campaign and w.state in ('waiting', 'offered') and w.id < entry limit 10000) before
+$function$;
+alter function group_commerce.waiting_position(character varying,character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.waiting_position(character varying,character varying) from public;
 
 -- function: inventory.add_pending_hold(character varying,text[],integer[])
 -- src/db/inventory/reservations.sql
