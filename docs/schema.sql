@@ -4562,17 +4562,18 @@ begin
   excluded_ids := platform.keys_set_aside('campaigns');
   for due in
     select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
-      select h.tenant_id, h.id
+      select h.tenant_id, h.id, sum(h.places) over (order by h.turn, h.end_time, h.id) - h.places as places_before
       from platform.tenants_with_rows('group_commerce.teams', 'status = ''forming''') t(id)
       cross join lateral (
-        select x.tenant_id, x.id, x.end_time, row_number() over (order by x.end_time, x.id) as turn
+        select x.tenant_id, x.id, x.end_time, row_number() over (order by x.end_time, x.id) as turn,
+          case x.merge_refusals when 0 then x.joined else 0 end as places
         from group_commerce.teams x
         where x.tenant_id = t.id and x.status = 'forming' and x.end_time <= platform.clock()
           and x.id <> all(excluded_ids)
         order by x.end_time, x.id limit (input->>'limit')::int
       ) h
-      order by h.turn, h.end_time limit (input->>'limit')::int
-    ) d group by d.tenant_id order by d.tenant_id
+      order by h.turn, h.end_time, h.id limit (input->>'limit')::int
+    ) d where d.places_before < 3000 group by d.tenant_id order by d.tenant_id
   loop
     for result in select jsonb_array_elements(
       platform.process_rows('campaigns', 'group_commerce.end_teams_step', due.tenant_id, due.ids,
@@ -6067,7 +6068,8 @@ begin
     select w.id from group_commerce.waiting_places w
     where w.campaign_id = of_campaign and w.state = 'waiting' and not exists (
       select from catalog.products p where p.id = campaign.product_id and p.status = 'archived')
-    order by w.id limit campaign.max_participants - campaign.actual_participants - campaign.offered_places);
+    order by w.id
+    limit least(500, campaign.max_participants - campaign.actual_participants - campaign.offered_places));
   if cardinality(ids) = 0 then
     return 0;
   end if;
@@ -6152,7 +6154,9 @@ CREATE OR REPLACE FUNCTION group_commerce.participant_json(p group_commerce.part
  STABLE
 AS $function$
   select jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'teamId', p.team_id, 'userId', p.user_id,
-    'sku', p.sku, 'quantity', p.quantity, 'orderId', p.order_id,
+    -- A place of an earlier release has none. Its Workers expect one.
+    'sku', coalesce(p.sku, (select c.sku from group_commerce.group_commerce_campaigns c where c.id = p.campaign_id)),
+    'quantity', p.quantity, 'orderId', p.order_id,
     'paymentId', p.payment_id, 'shippingAddress', p.shipping_address, 'state', p.state, 'reason', p.reason,
     'secureBy', case when p.secured_at is null and p.state in ('joined', 'ordered') then platform.iso(p.secure_by) end,
     'merge', p.merge, 'invitedBy', p.invited_by,
@@ -7267,7 +7271,7 @@ begin
     select * from group_commerce.group_commerce_campaigns c where c.id = any(ids) order by c.id for update
   loop
     changed := changed + case when group_commerce.is_waiting_list_over(campaign)
-      then group_commerce.end_waiting_list(campaign.id, (input->>'limit')::int)
+      then group_commerce.end_waiting_list(campaign.id, greatest(10, (input->>'limit')::int / cardinality(ids)))
       else group_commerce.lapse_offers(campaign.id) end;
   end loop;
   return jsonb_build_object('changed', changed);
@@ -13748,6 +13752,9 @@ begin
     where x.payment_id = payment.payment_id and (x.id = reported->>'id' or x.stripe_refund_id = reported->>'stripeId')
       for update;
   if not found then
+    if payment.mode = 'hold' and (reported->>'released')::boolean then
+      return '{}'; -- the part of the authorization that was not captured
+    end if;
     insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
       stripe_intent_id, checked_at, created_at)
     values (platform.uuid7(), payment.tenant_id, payment.payment_id, (reported->>'amount')::numeric, payment.currency,
@@ -13781,6 +13788,10 @@ begin
   end if;
   skus := coalesce(skus, '{}') || payments.update_refund_sums(payment.payment_id);
   perform payments.refund_remainder(payment.payment_id);
+  if refund.status = 'failed' and not refund.automatic then -- a refund by hand that counted towards a price that fell
+    perform payments.refund_difference(p) from payments.payments p
+    where p.payment_id = payment.payment_id and p.status = 'succeeded';
+  end if;
   return skus;
 end
 $function$;
