@@ -34,12 +34,15 @@ describe('an Idempotency-Key', () => {
       '/v1/orders/{id}/refunds',
       '/v1/returns/{id}/receive',
       '/v1/campaigns/{id}/join',
+      '/v1/campaigns/{id}/teams',
+      '/v1/teams/{id}/join',
+      '/v1/teams/by-code/{code}/join',
       '/v1/inventory/{sku}/adjustments',
     ].filter((path) => posts.some((route) => route.path === path));
     expect(promised.length).toBeGreaterThanOrEqual(4);
     expect(required).toEqual(expect.arrayContaining(promised));
     for (const path of required) {
-      const named = path.replace('{sku}', 'SKU').replace('{id}', randomUUID());
+      const named = path.replace('{sku}', 'SKU').replace('{id}', randomUUID()).replace('{code}', 'k3v9x0m2p7q4r8t1');
       const reply = await store.send('POST', named, {}, { idempotencyKey: null });
       expect([path, ...outcome(reply)]).toEqual([path, 400, 'idempotency_key_required']);
       const empty = await store.send('POST', named, {}, { idempotencyKey: null, headers: { 'idempotency-key': '' } });
