@@ -24,7 +24,13 @@ campaignReferrals.get(
     shoppers: ['session'],
     params: z.object({ id }),
     query: z.object(page),
-    responses: { 200: { description: 'One page', schema: listOf(referrals) } },
+    responses: {
+      200: {
+        description: 'One page',
+        schema: listOf(referrals),
+        example: { data: [{ userId: 'user-1', invited: 3, charged: 2 }], nextCursor: null },
+      },
+    },
     errors: ['not_found', 'invalid_cursor'],
   }),
   async (c) => {

@@ -84,7 +84,11 @@ test('routes, consumers, domain and db use the same noun for the same thing', ()
   const exceptions = [
     ...[
       'campaign-examples',
+      'campaign-referrals',
+      'campaign-teams',
       'campaigns',
+      'card-page',
+      'cards',
       'cart-examples',
       'dead-letters',
       'examples',
@@ -92,6 +96,7 @@ test('routes, consumers, domain and db use the same noun for the same thing', ()
       'operations',
       'shipments',
       'storefront',
+      'team-examples',
       'tenant',
       'webhooks',
     ],
