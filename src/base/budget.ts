@@ -55,8 +55,8 @@ export class Budget {
     return true;
   }
 
-  /** A part with at most this many calls. What it spends is also spent of the whole. */
-  part(calls: number): Budget {
-    return new Budget({ seconds: (this.#until - Date.now()) / 1000, calls }, this);
+  /** A part with at most this many calls and seconds. What it spends is also spent of the whole. */
+  part(calls: number, seconds = Number.POSITIVE_INFINITY): Budget {
+    return new Budget({ seconds: Math.min(seconds, (this.#until - Date.now()) / 1000), calls }, this);
   }
 }
