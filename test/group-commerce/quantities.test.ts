@@ -260,21 +260,6 @@ describe('a place in a campaign with several SKUs', () => {
     expect((await orderOf(body.orderId)).items).toMatchObject([{ sku: 'V2-L', quantity: 2, price: 20 }]);
   });
 
-  test('that was taken before places had a SKU has the campaign’s, also for Workers of that release', async () => {
-    const campaign = await fixture.start('UNNAMED-SKU', 5);
-    const { body: place } = await fixture.join(campaign.id, 'before');
-    await store.database.query('update group_commerce.participants set sku = null where id = $1', [place.id]);
-    // They read `sku`, and nothing else.
-    const [row] = await store.database.query<{ sku: string }>(
-      `select (group_commerce.participant_json(p) || group_commerce.place_terms(c))->>'sku' as sku
-       from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
-       where p.id = $1`,
-      [place.id],
-    );
-    expect(row).toEqual({ sku: 'UNNAMED-SKU' });
-    expect((await fixture.leave(campaign.id, 'before')).body).toMatchObject({ sku: 'UNNAMED-SKU', state: 'released' });
-  });
-
   test('is not sold once its product is archived', async () => {
     const campaign = await start('V3');
     await store.database.query(`update catalog.products set status = 'archived' where sku = 'V3-L'`);
