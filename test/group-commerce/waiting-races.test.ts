@@ -124,7 +124,8 @@ async function runStep(campaignId: string, action: Step) {
     }
     case 'leave': {
       const { status, body } = await fixture.leave(campaignId, action.user);
-      if (status !== 200) expect(body.code).toBe('not_found');
+      // A place of a campaign that is being cancelled is released without leaving it.
+      if (status !== 200) expect(['not_found', 'campaign_not_open']).toContain(body.code);
       return;
     }
     case 'lapse': // the time of this user's offer is over
