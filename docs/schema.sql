@@ -6154,9 +6154,7 @@ CREATE OR REPLACE FUNCTION group_commerce.participant_json(p group_commerce.part
  STABLE
 AS $function$
   select jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'teamId', p.team_id, 'userId', p.user_id,
-    -- A place of an earlier release has none. Its Workers expect one.
-    'sku', coalesce(p.sku, (select c.sku from group_commerce.group_commerce_campaigns c where c.id = p.campaign_id)),
-    'quantity', p.quantity, 'orderId', p.order_id,
+    'sku', p.sku, 'quantity', p.quantity, 'orderId', p.order_id,
     'paymentId', p.payment_id, 'shippingAddress', p.shipping_address, 'state', p.state, 'reason', p.reason,
     'secureBy', case when p.secured_at is null and p.state in ('joined', 'ordered') then platform.iso(p.secure_by) end,
     'merge', p.merge, 'invitedBy', p.invited_by,
