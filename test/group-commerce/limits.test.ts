@@ -67,7 +67,7 @@ describe('the limit of a customer', () => {
     const campaign = await fixture.start('LIM-1', 20, { maxPerCustomer: 3 });
     const over = await fixture.join(campaign.id, 'a', { quantity: 4 });
     expect(over).toMatchObject({ status: 409, body: { code: 'limit_per_customer' } });
-    expect(over.body.detail).toBe('A customer may have 3 units of this campaign. None is taken already.');
+    expect(over.body.detail).toBe('A customer may have 3 units of this campaign. None is taken so far.');
     expect((await fixture.join(campaign.id, 'a', { quantity: 3 })).status).toBe(201);
     expect(await unitsOf(campaign.id, 'a')).toBe(3);
     await fixture.leave(campaign.id, 'a');
@@ -82,7 +82,7 @@ describe('the limit of a customer', () => {
     expect(outcome(await join(first, 'a', { quantity: 2 }))).toBe(201);
     const over = await join(second, 'a', { quantity: 2 });
     expect(over).toMatchObject({ status: 409, body: { code: 'limit_per_customer' } });
-    expect(over.body.detail).toContain('2 are taken already.');
+    expect(over.body.detail).toContain('2 are taken so far.');
     expect(outcome(await join(second, 'a'))).toBe(201);
     expect(outcome(await join(third, 'a'))).toBe('limit_per_customer');
     expect(outcome(await open(campaign.id, 'a'))).toBe('limit_per_customer');

@@ -394,7 +394,7 @@ describe('opening, joining and leaving a team', () => {
       [
         409,
         'limit_per_customer',
-        'A customer may have one unit of this campaign, in all teams together. One is taken already.',
+        'A customer may have one unit of this campaign, in all teams together. One is taken so far.',
       ],
       [409, 'conflict', 'This campaign has no teams: join the campaign.'],
       [409, 'conflict', expect.stringMatching(/team/)],

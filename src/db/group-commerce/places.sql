@@ -102,7 +102,7 @@ create or replace function group_commerce.limit_fault(c group_commerce.group_com
 returns jsonb
 language sql stable as $$
   select jsonb_build_object('error', 'limit_per_customer', 'detail', format(
-    'A customer may have %s of this campaign%s. %s taken already.',
+    'A customer may have %s of this campaign%s. %s taken so far.',
     case c.max_per_customer when 1 then 'one unit' else c.max_per_customer || ' units' end,
     case c.mode when 'teams' then ', in all teams together' end,
     coalesce((select case n.units when 0 then 'None is' when 1 then 'One is' else n.units || ' are' end
