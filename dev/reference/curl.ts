@@ -1,6 +1,6 @@
-import { sampleCampaign } from '../../src/routes/campaign-examples.ts';
 import { sampleCustomer, sampleImage, sampleOrder, sampleProduct, sampleTaxRate } from '../../src/routes/examples.ts';
-import { sampleTeam } from '../../src/routes/team-examples.ts';
+import { sampleCampaign } from '../../src/routes/group-commerce/campaign-examples.ts';
+import { sampleTeam } from '../../src/routes/group-commerce/team-examples.ts';
 import { type CurlExtra, curlExtras } from './curl-extras.ts';
 import { sampleFile } from './literals.ts';
 import type { Parameter, ResolvedOperation } from './openapi.ts';

@@ -1,4 +1,3 @@
-import { sampleCampaign, sampleParticipant } from '../../src/routes/campaign-examples.ts';
 import { sampleCart } from '../../src/routes/cart-examples.ts';
 import { sampleDiscount } from '../../src/routes/discounts.ts';
 import {
@@ -13,8 +12,9 @@ import {
   sampleShipment,
   sampleTaxRate,
 } from '../../src/routes/examples.ts';
+import { sampleCampaign, sampleParticipant } from '../../src/routes/group-commerce/campaign-examples.ts';
+import { sampleTeam, sampleTeamPlace } from '../../src/routes/group-commerce/team-examples.ts';
 import { sampleShippingOption } from '../../src/routes/shipping-options.ts';
-import { sampleTeam, sampleTeamPlace } from '../../src/routes/team-examples.ts';
 import type { Content, OpenApi, Operation, Parameter, Samples } from './openapi.ts';
 
 const sampleEvent = {

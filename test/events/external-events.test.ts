@@ -3,7 +3,7 @@ import type { Context } from '../../src/context.ts';
 import type { Event } from '../../src/domain/events.ts';
 import type { Bindings, Settings } from '../../src/env.ts';
 import { consumeKafka } from '../../src/events/external-events.ts';
-import { startKafkaFixture } from '../support/kafka.ts';
+import { startKafkaFixture } from '../support/kafka/kafka.ts';
 
 const topic = 'cities';
 const adjustment = (id: number, sku: string, attributes: object = {}, inTopic = topic) => ({

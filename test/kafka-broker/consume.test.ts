@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { restV2Consumer } from '../../src/events/kafka/consume/rest-v2.ts';
 import { addProduct, oneLine, startStore, until } from '../support/harness.ts';
-import { createTestTopic, deliverAll, native, restUrl, variables } from '../support/kafka-broker.ts';
+import { createTestTopic, deliverAll, native, restUrl, variables } from '../support/kafka/broker.ts';
 
 const adjusted = (sku: string, delta: number) => ({
   specversion: '1.0',

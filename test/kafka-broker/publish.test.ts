@@ -12,7 +12,7 @@ import {
   readTopic,
   restUrl,
   variables,
-} from '../support/kafka-broker.ts';
+} from '../support/kafka/broker.ts';
 import { emit } from '../support/outbox.ts';
 
 let store: Store;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Store, startStore } from '../support/harness.ts';
-import { brokers, native, variables } from '../support/kafka-broker.ts';
+import { brokers, native, variables } from '../support/kafka/broker.ts';
 import { createReplayFixture, type Fixture } from '../support/replay.ts';
 
 let store: Store;

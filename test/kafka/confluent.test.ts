@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { splitJsonObjects } from '../../src/events/kafka/json-texts.ts';
 import { confluentPublisher } from '../../src/events/kafka/publish/confluent.ts';
 import { KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
-import { type FakeResponse, type ReceivedRequest, record, startFakeRest, utf8 } from '../support/kafka-publisher.ts';
+import { type FakeResponse, type ReceivedRequest, record, startFakeRest, utf8 } from '../support/kafka/publisher.ts';
 
 type Sent = {
   headers: { name: string; value: string }[];

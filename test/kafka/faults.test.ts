@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Fault, FaultyRequest } from '../../dev/kafka/faults.ts';
-import { startKafkaFixture } from '../support/kafka.ts';
+import { startKafkaFixture } from '../support/kafka/kafka.ts';
 
 const BATCH = ['a', 'b', 'c'].map((value) => ({ topic: 'greetings', value }));
 

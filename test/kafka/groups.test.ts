@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { manualClock, startKafkaFixture } from '../support/kafka.ts';
+import { manualClock, startKafkaFixture } from '../support/kafka/kafka.ts';
 
 const EARLIEST = 'earliest' as const;
 const GROUP = { consumerGroupId: 'group', topics: ['cities'], autoOffsetReset: EARLIEST, timeout: 0 };

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { appendFile, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { basic, manualClock, startKafkaFixture, TOPICS, temporaryDir, WEEK } from '../support/kafka.ts';
+import { basic, manualClock, startKafkaFixture, TOPICS, temporaryDir, WEEK } from '../support/kafka/kafka.ts';
 
 const valuesOf = (records: Iterable<{ value: string }>) => [...records].map((record) => record.value);
 

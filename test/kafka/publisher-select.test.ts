@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Bindings, settingsOf } from '../../src/env.ts';
 import { type KafkaSettings, selectPublisher } from '../../src/events/kafka/publish/select.ts';
-import { record, startFakeRest } from '../support/kafka-publisher.ts';
+import { record, startFakeRest } from '../support/kafka/publisher.ts';
 import { jobSecret } from '../support/secrets.ts';
 
 const settings = (overrides: Partial<KafkaSettings>): KafkaSettings => ({

@@ -1,7 +1,7 @@
 import { build } from 'esbuild';
 import { convertV4MiniflareOptions, Miniflare, Response } from 'miniflare';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { record, utf8 } from '../support/kafka-publisher.ts';
+import { record, utf8 } from '../support/kafka/publisher.ts';
 
 const worker = `
   import { confluentPublisher } from './src/events/kafka/publish/confluent.ts';

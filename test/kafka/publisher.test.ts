@@ -6,8 +6,8 @@ import type { ChooseFault, FaultyRequest } from '../../dev/kafka/faults.ts';
 import { partitionForKey } from '../../dev/kafka/murmur2.ts';
 import { type KafkaRecord, KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { upstashPublisher } from '../../src/events/kafka/publish/upstash.ts';
-import { startKafkaFixture } from '../support/kafka.ts';
-import { startFakeRest } from '../support/kafka-publisher.ts';
+import { startKafkaFixture } from '../support/kafka/kafka.ts';
+import { startFakeRest } from '../support/kafka/publisher.ts';
 
 const record = (value: string, more: Partial<KafkaRecord> = {}): KafkaRecord => ({
   topic: 'cities',

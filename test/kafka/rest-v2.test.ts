@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { partitionForKey } from '../../dev/kafka/murmur2.ts';
 import { type KafkaRecord, KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { restV2Publisher } from '../../src/events/kafka/publish/rest-v2.ts';
-import { type FakeResponse, type ReceivedRequest, record, startFakeRest, utf8 } from '../support/kafka-publisher.ts';
+import { type FakeResponse, type ReceivedRequest, record, startFakeRest, utf8 } from '../support/kafka/publisher.ts';
 
 type Sent = { key: string; value: string; headers?: { key: string; value: string }[] };
 

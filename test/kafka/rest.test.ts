@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { Kafka, UpstashError } from '@upstash/kafka';
 import { describe, expect, test, vi } from 'vitest';
 import { startKafka } from '../../dev/kafka/server.ts';
-import { basic, manualClock, startKafkaFixture, TOPICS } from '../support/kafka.ts';
+import { basic, manualClock, startKafkaFixture, TOPICS } from '../support/kafka/kafka.ts';
 
 describe('with the Upstash client,', () => {
   test('a record is fetched as it was produced: key, value, headers in order, timestamp', async () => {

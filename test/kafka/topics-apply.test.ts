@@ -7,8 +7,8 @@ import { type BrokerTopic, registryTopics } from '../../dev/topics/plan.ts';
 import { runTopics } from '../../dev/topics/run.ts';
 import type { KafkaSettings } from '../../src/events/kafka/publish/select.ts';
 import { topics } from '../../src/events/topics.ts';
-import { startKafkaFixture } from '../support/kafka.ts';
-import { type FakeResponse, type ReceivedRequest, startFakeRest } from '../support/kafka-publisher.ts';
+import { startKafkaFixture } from '../support/kafka/kafka.ts';
+import { type FakeResponse, type ReceivedRequest, startFakeRest } from '../support/kafka/publisher.ts';
 
 type Topic = Required<{ [member in keyof BrokerTopic]: number }>;
 const day = 86_400_000;

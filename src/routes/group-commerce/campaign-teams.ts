@@ -1,15 +1,15 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { id, page } from '../base/fields.ts';
-import { openingTeam } from '../domain/group-commerce/places.ts';
-import { listTeams, openTeam, readableTeam, teamPlace, teamStatus } from '../domain/group-commerce/teams.ts';
-import { listWaiting, waitingPlace } from '../domain/group-commerce/waiting.ts';
-import type { AppEnv } from '../http/app-env.ts';
-import { invalidateProducts } from '../http/edge-cache.ts';
-import { operation } from '../http/operation.ts';
-import { byId, positionOf, showPage } from '../http/paging.ts';
-import { showResult } from '../http/result.ts';
-import { listOf } from './examples.ts';
+import { id, page } from '../../base/fields.ts';
+import { openingTeam } from '../../domain/group-commerce/places.ts';
+import { listTeams, openTeam, readableTeam, teamPlace, teamStatus } from '../../domain/group-commerce/teams.ts';
+import { listWaiting, waitingPlace } from '../../domain/group-commerce/waiting.ts';
+import type { AppEnv } from '../../http/app-env.ts';
+import { invalidateProducts } from '../../http/edge-cache.ts';
+import { operation } from '../../http/operation.ts';
+import { byId, positionOf, showPage } from '../../http/paging.ts';
+import { showResult } from '../../http/result.ts';
+import { listOf } from '../examples.ts';
 import { sampleTeamPlace } from './team-examples.ts';
 
 const params = z.object({ id });

@@ -1,13 +1,13 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { ApiError } from '../base/errors.ts';
-import { teamCodeFormat } from '../base/team-codes.ts';
-import { card, readCard, toCard } from '../domain/group-commerce/card.ts';
-import { prefersHtml } from '../http/accept.ts';
-import type { AppEnv, HttpContext } from '../http/app-env.ts';
-import { type CachedCard, cacheCard, cardSeconds, freshSeconds, lookUpCard } from '../http/edge-cards.ts';
-import { represent, showRepresentation } from '../http/etag.ts';
-import { operation } from '../http/operation.ts';
+import { ApiError } from '../../base/errors.ts';
+import { teamCodeFormat } from '../../base/team-codes.ts';
+import { card, readCard, toCard } from '../../domain/group-commerce/card.ts';
+import { prefersHtml } from '../../http/accept.ts';
+import type { AppEnv, HttpContext } from '../../http/app-env.ts';
+import { type CachedCard, cacheCard, cardSeconds, freshSeconds, lookUpCard } from '../../http/edge-cards.ts';
+import { represent, showRepresentation } from '../../http/etag.ts';
+import { operation } from '../../http/operation.ts';
 import { cardPage, pagePolicyOf } from './card-page.ts';
 import { sampleCard, sampleTeam } from './team-examples.ts';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Kafka } from '@upstash/kafka';
 import { onTestFinished } from 'vitest';
-import { type KafkaOptions, startKafka } from '../../dev/kafka/server.ts';
+import { type KafkaOptions, startKafka } from '../../../dev/kafka/server.ts';
 
 export const WEEK = 7 * 24 * 3600 * 1000;
 export const TOPICS = [

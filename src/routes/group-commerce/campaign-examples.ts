@@ -1,4 +1,4 @@
-import { sampleProduct } from './examples.ts';
+import { sampleProduct } from '../examples.ts';
 
 export const sampleCampaign = {
   id: '019ab3f3-3d4e-7f50-8b62-7c8d9e0f1a2b',

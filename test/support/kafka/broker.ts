@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { onTestFinished } from 'vitest';
-import { createTopics, nativeKafka } from '../../dev/kafka-broker/topics.ts';
-import { type Database, until } from './harness.ts';
+import { createTopics, nativeKafka } from '../../../dev/kafka-broker/topics.ts';
+import { type Database, until } from '../harness.ts';
 
 const requireVariable = (name: string): string => {
   const value = process.env[name];

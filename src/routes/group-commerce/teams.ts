@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { id } from '../base/fields.ts';
-import { joiningTeam, leaving } from '../domain/group-commerce/places.ts';
+import { id } from '../../base/fields.ts';
+import { joiningTeam, leaving } from '../../domain/group-commerce/places.ts';
 import {
   cancelTeam,
   joinTeam,
@@ -10,12 +10,12 @@ import {
   readTeam,
   team,
   teamPlace,
-} from '../domain/group-commerce/teams.ts';
-import type { AppEnv } from '../http/app-env.ts';
-import { invalidateProducts } from '../http/edge-cache.ts';
-import { showResource } from '../http/etag.ts';
-import { operation } from '../http/operation.ts';
-import { showResult } from '../http/result.ts';
+} from '../../domain/group-commerce/teams.ts';
+import type { AppEnv } from '../../http/app-env.ts';
+import { invalidateProducts } from '../../http/edge-cache.ts';
+import { showResource } from '../../http/etag.ts';
+import { operation } from '../../http/operation.ts';
+import { showResult } from '../../http/result.ts';
 import { sampleReadableTeam, sampleTeam, sampleTeamPlace } from './team-examples.ts';
 
 const params = z.object({ id });

@@ -1,6 +1,6 @@
-import type { Card } from '../domain/group-commerce/card.ts';
+import type { Card } from '../../domain/group-commerce/card.ts';
+import { sampleImage } from '../examples.ts';
 import { sampleCampaign, sampleParticipant } from './campaign-examples.ts';
-import { sampleImage } from './examples.ts';
 
 export const sampleTeamCampaign = {
   ...sampleCampaign,

@@ -1,11 +1,11 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { id, page } from '../base/fields.ts';
-import { listReferrals, referrals } from '../domain/group-commerce/referrals.ts';
-import type { AppEnv } from '../http/app-env.ts';
-import { operation } from '../http/operation.ts';
-import { bySku, positionOf, showPage } from '../http/paging.ts';
-import { listOf } from './examples.ts';
+import { id, page } from '../../base/fields.ts';
+import { listReferrals, referrals } from '../../domain/group-commerce/referrals.ts';
+import type { AppEnv } from '../../http/app-env.ts';
+import { operation } from '../../http/operation.ts';
+import { bySku, positionOf, showPage } from '../../http/paging.ts';
+import { listOf } from '../examples.ts';
 
 /** Who invited whom to a campaign: `/v1/campaigns/{id}/referrals`. */
 export const campaignReferrals = new Hono<AppEnv>();

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
-import { decimalsOf } from '../base/currencies.ts';
-import { sha256 } from '../base/sha256.ts';
-import type { Card } from '../domain/group-commerce/card.ts';
+import { decimalsOf } from '../../base/currencies.ts';
+import { sha256 } from '../../base/sha256.ts';
+import type { Card } from '../../domain/group-commerce/card.ts';
 
 const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 

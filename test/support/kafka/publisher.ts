@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
-import type { KafkaRecord } from '../../src/events/kafka/publish/publisher.ts';
+import type { KafkaRecord } from '../../../src/events/kafka/publish/publisher.ts';
 
 export type ReceivedRequest = { method: string; path: string; headers: Record<string, unknown>; body: string };
 export type FakeResponse = { status?: number; body?: unknown };

@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { id, page } from '../base/fields.ts';
+import { id, page } from '../../base/fields.ts';
 import {
   campaign,
   campaignStatus,
@@ -9,18 +9,18 @@ import {
   listCampaigns,
   newCampaign,
   readCampaign,
-} from '../domain/group-commerce/campaigns.ts';
-import { listParticipants } from '../domain/group-commerce/participants.ts';
-import { joinCampaign, joining, leaveCampaign, leaving, participant } from '../domain/group-commerce/places.ts';
-import { waitingPlace } from '../domain/group-commerce/waiting.ts';
-import type { AppEnv } from '../http/app-env.ts';
-import { invalidateProducts } from '../http/edge-cache.ts';
-import { showResource } from '../http/etag.ts';
-import { operation } from '../http/operation.ts';
-import { byId, positionOf, showPage } from '../http/paging.ts';
-import { showResult } from '../http/result.ts';
+} from '../../domain/group-commerce/campaigns.ts';
+import { listParticipants } from '../../domain/group-commerce/participants.ts';
+import { joinCampaign, joining, leaveCampaign, leaving, participant } from '../../domain/group-commerce/places.ts';
+import { waitingPlace } from '../../domain/group-commerce/waiting.ts';
+import type { AppEnv } from '../../http/app-env.ts';
+import { invalidateProducts } from '../../http/edge-cache.ts';
+import { showResource } from '../../http/etag.ts';
+import { operation } from '../../http/operation.ts';
+import { byId, positionOf, showPage } from '../../http/paging.ts';
+import { showResult } from '../../http/result.ts';
+import { listOf, sampleProduct } from '../examples.ts';
 import { sampleCampaign, sampleParticipant, sampleWaitingPlace } from './campaign-examples.ts';
-import { listOf, sampleProduct } from './examples.ts';
 
 const params = z.object({ id });
 const tag = 'Group commerce';

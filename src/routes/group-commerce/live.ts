@@ -1,11 +1,11 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { id } from '../base/fields.ts';
-import { liveToken, makeLiveToken } from '../domain/group-commerce/live.ts';
-import { watchCampaign, watchTeam } from '../domain/group-commerce/watched.ts';
-import type { AppEnv, HttpContext } from '../http/app-env.ts';
-import { operation } from '../http/operation.ts';
-import { showResult } from '../http/result.ts';
+import { id } from '../../base/fields.ts';
+import { liveToken, makeLiveToken } from '../../domain/group-commerce/live.ts';
+import { watchCampaign, watchTeam } from '../../domain/group-commerce/watched.ts';
+import type { AppEnv, HttpContext } from '../../http/app-env.ts';
+import { operation } from '../../http/operation.ts';
+import { showResult } from '../../http/result.ts';
 import { sampleCampaign } from './campaign-examples.ts';
 import { sampleTeam } from './team-examples.ts';
 
