@@ -258,7 +258,7 @@ describe('the page of a card', () => {
       });
       expect(found.text).toContain(`2 more people until ${until} (119 minutes left).`);
       expect(found.text).toContain('19.99 USD instead of 29.99 USD');
-      expect(found.text).toContain('1 of 3 places are taken.');
+      expect(found.text).toContain('Places taken: 1 of 3.');
       expect(found.text).not.toContain('leader-1');
     } finally {
       await opened.close();

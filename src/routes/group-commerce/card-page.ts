@@ -94,7 +94,7 @@ export function cardPage(card: Card, url: string): string {
     open
       ? `<p>${escapeHtml(stateOf(card))} until ${until} (${escapeHtml(timeLeft(secondsLeft))} left).</p>`
       : `<p>${escapeHtml(stateOf(card))}</p>`,
-    `<p>${joined} of ${size} places are taken.</p>`,
+    `<p>Places taken: ${joined} of ${size}.</p>`,
     ...['</main>', '</body>', '</html>', ''],
   ].join('\n');
 }
