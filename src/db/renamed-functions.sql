@@ -127,3 +127,6 @@ drop function if exists orders.region_of(jsonb);
 drop function if exists orders.has_terms(varchar); -- price_items
 drop function if exists orders.first_units_worth(numeric, integer, integer, numeric);
 drop function if exists group_commerce.claim_place(group_commerce.group_commerce_campaigns, integer, jsonb);
+drop function if exists payments.open_place_payment(jsonb);
+drop function if exists group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns, jsonb, timestamptz, boolean);
+drop function if exists group_commerce.place_answer(group_commerce.teams, group_commerce.participants, group_commerce.group_commerce_campaigns);

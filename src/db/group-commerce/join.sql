@@ -123,11 +123,11 @@ $$;
 
 -- Takes a place in the campaign, which was read as `c`. `w`: the user's entry in the waiting list, or null. An entry
 -- with an offer takes the offered place. The place's payment is written first, because it needs no contended row. Then
--- one conditional update takes the place and decides success, and the same statement counts the units of the customer
--- (campaign_customers, up to `maxPerCustomer`), ends the entry, stores the participant (participants_one_place_a_user)
--- and campaign.joined. Raises FC001 with the answer if there is no place or no stock, or the customer has too many
--- units. Raises a serialization failure if the campaign became successful or the entry changed since they were read, or
--- if the same user joins at the same time: the Worker repeats the call, which then finds this.
+-- one conditional update takes the place and decides success, and the same statement stores the participant
+-- (participants_one_place_a_user) and campaign.joined. Then an entry in the waiting list ends, and a campaign with a
+-- limit counts the customer's units. Raises FC001 with the answer if there is no place or no stock, or the customer has
+-- too many units. Raises a serialization failure if the campaign became successful or the entry changed since they were
+-- read, or if the same user joins at the same time: the Worker repeats the call, which then finds this.
 create or replace function group_commerce.claim_place(c group_commerce.group_commerce_campaigns, grace_seconds integer,
   input jsonb, w group_commerce.waiting_places) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -135,7 +135,8 @@ declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
   orders_now constant boolean := not group_commerce.is_collecting(c);
-  is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
+  total constant numeric := coalesce((input->'amounts'->>'total')::numeric, c.price);
+  is_free constant boolean := total = 0;
   joining_user constant varchar := input->>'userId';
   units constant integer := (input->>'quantity')::integer;
   offers constant integer := coalesce(w.state = 'offered', false)::int;
@@ -145,7 +146,7 @@ declare
   fault jsonb;
 begin
   if not is_free then
-    perform group_commerce.open_payment_of_place(c, input, c.end_time + make_interval(secs => grace_seconds),
+    perform group_commerce.open_payment_of_place(c, input, total, c.end_time + make_interval(secs => grace_seconds),
       orders_now);
   end if;
   with taken as (
@@ -160,16 +161,6 @@ begin
     where x.id = c.id and x.status = c.status and x.settled_price is null
       and x.offered_places >= offers and x.actual_participants + x.offered_places - offers < x.max_participants
     returning x as campaign
-  ), accepted as (
-    update group_commerce.waiting_places y set state = 'taken', updated_at = now_at from taken
-    where y.id = w.id and y.state = w.state and (offers = 0 or y.offered_until > now_at)
-    returning y.id
-  ), counted as (
-    insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
-    select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
-    on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
-    where n.units + excluded.units <= c.max_per_customer
-    returning n.units
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
       shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts,
@@ -181,8 +172,7 @@ begin
         else (input->>'secureSeconds')::int end) end,
       case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
       nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, input->>'invitedBy'
-    from taken where (c.max_per_customer is null or exists (select from counted))
-      and (w.id is null or exists (select from accepted))
+    from taken
     on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
     returning p as participant
   ), event as (
@@ -195,30 +185,25 @@ begin
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
     select tenant, s, e.seq, c.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
   )
-  select t.campaign, j.participant, exists (select from counted) as is_counted into place
+  select t.campaign, j.participant into place
   from (select 1) one left join taken t on true left join joined j on true;
   participant := place.participant;
-  -- Whether the user got an offer since `w` was read. A separate query, so that only campaigns with offers run it.
-  if participant.id is not null and w.id is null and (place.campaign).offered_places > 0 then
-    if exists (select from group_commerce.waiting_places y
-      where y.user_id = joining_user and y.campaign_id = c.id and y.state = 'offered' and y.offered_until > now_at) then
-      raise exception using errcode = 'serialization_failure', message = 'the user has an offer';
-    end if;
-  end if;
   if participant.id is null then
-    if place.campaign is null then
-      select case when not exists (select from group_commerce.participants p
-          where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
-        then group_commerce.join_fault(x) end
-      into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
-    elsif c.max_per_customer is not null and not place.is_counted then
-      fault := group_commerce.limit_fault(c, joining_user);
-    end if;
+    select case when place.campaign is null and not exists (select from group_commerce.participants p
+        where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
+      then group_commerce.join_fault(x) end
+    into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
     if fault is not null then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
     raise exception using errcode = 'serialization_failure',
-      message = 'the campaign or the waiting list changed, or the user joins at the same time';
+      message = 'the campaign changed, or the user joins at the same time';
+  end if;
+  if w.id is not null or (place.campaign).offered_places > 0 then
+    perform group_commerce.take_entry(c.id, joining_user, w);
+  end if;
+  if c.max_per_customer is not null then
+    perform group_commerce.count_units(c, joining_user, units);
   end if;
   succeeds := c.status = 'active' and (place.campaign).status = 'successful';
   c := place.campaign;

@@ -17,15 +17,13 @@ end
 $$;
 
 -- The faults of `invitedBy` of a new place, [{pointer, detail}]. The inviter is another user who has or had a place in
--- the campaign. Places are never deleted, so no lock is needed. `input`: {userId, invitedBy?}.
+-- the campaign. Places are never deleted, so no lock is needed. `input`: {userId, invitedBy}.
 create or replace function group_commerce.invite_faults(of_campaign varchar, input jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   inviter constant varchar := input->>'invitedBy';
 begin
-  if inviter is null then -- most joins: they need no query
-    return '[]';
-  elsif inviter = input->>'userId' then
+  if inviter = input->>'userId' then
     return jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'));
   end if;
   return case

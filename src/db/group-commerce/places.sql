@@ -59,10 +59,16 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   chosen_sku constant varchar := coalesce(input->>'sku', case when coalesce(cardinality(c.skus), 1) = 1 then c.sku end);
   quantity constant integer := coalesce((input->>'quantity')::integer, 1);
-  faults jsonb := group_commerce.invite_faults(c.id, input);
+  faults jsonb := '[]';
   fault text;
   amounts jsonb;
 begin
+  if not has_tax and not input ?| '{sku,quantity,invitedBy,shippingOptionId}' and c.skus is null then
+    return input || jsonb_build_object('sku', c.sku, 'quantity', 1); -- most places: one unit at the campaign's price
+  end if;
+  if input->>'invitedBy' is not null then
+    faults := group_commerce.invite_faults(c.id, input);
+  end if;
   if chosen_sku is null then
     fault := format('is required: one of %s', array_to_string(c.skus, ', '));
   elsif chosen_sku <> all(coalesce(c.skus, array[c.sku])) then
@@ -109,19 +115,32 @@ language sql stable as $$
       from group_commerce.campaign_customers n where n.campaign_id = c.id and n.user_id = of_user), 'None is')))
 $$;
 
+-- Counts the units of a new place for its customer (campaign_customers), up to the campaign's `maxPerCustomer`. Raises
+-- FC001 with limit_per_customer. The caller has taken the place in the campaign or team.
+create or replace function group_commerce.count_units(c group_commerce.group_commerce_campaigns, of_user varchar,
+  new_units integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
+  values (c.id, of_user, platform.tenant(), new_units)
+  on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
+  where n.units + excluded.units <= c.max_per_customer;
+  if not found then
+    raise exception using errcode = 'FC001', message = group_commerce.limit_fault(c, of_user)::text;
+  end if;
+end
+$$;
+
 -- Opens the payment of a new place. It is held if the latest possible end of the campaign or team, with the time for
 -- late payers, is near enough for an authorization. Otherwise the card is saved. If the price can still fall, the hold
 -- authorizes the entry price, and less may be captured. Nothing to do for a free place. With the search_path of its
 -- callers, so that PostgreSQL inlines it.
 create or replace function group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb,
-  latest_end timestamptz, is_charged_at_once boolean) returns void
+  total numeric, latest_end timestamptz, is_charged_at_once boolean) returns void
 language sql as $$
-  select payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
-    'campaignId', c.id, 'userId', input->'userId', 'amount', coalesce(input->'amounts'->'total', to_jsonb(c.price)),
-    'canFall', c.tiers is not null, 'currency', c.currency, 'taxCalculation', input->'amounts'->'taxCalculation',
-    'mode', case when is_charged_at_once then 'order'
+  select payments.open_place_payment(input, c.id, total, c.currency, case when is_charged_at_once then 'order'
       when latest_end <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
-      else 'card' end))
+      else 'card' end, c.tiers is not null)
 $$;
 
 -- Locks the campaigns of these orders if they are pools, their teams, their customers' counters and their places, each
@@ -155,6 +174,15 @@ begin
     raise exception using errcode = 'serialization_failure', message = 'a team was merged meanwhile';
   end if;
 end
+$$;
+
+-- The payments of these users' places. `joins`: [{campaignId, userId}]. For payments.
+create or replace function group_commerce.payments_of_places(joins jsonb) returns text[]
+language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+  select coalesce(array_agg(p.payment_id::text), '{}')
+  from jsonb_to_recordset(joins) as j("userId" varchar, "campaignId" varchar)
+  join group_commerce.participants p on p.user_id = j."userId" and p.campaign_id = j."campaignId"
+    and p.state <> 'released'
 $$;
 
 -- Creates the order of a place, at the campaign's price and with the amounts that the place froze. The place already
@@ -257,4 +285,4 @@ $$;
 call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.participant_json, group_commerce.place_terms to fusion_reader;
-grant execute on function group_commerce.lock_places to fusion_payments;
+grant execute on function group_commerce.lock_places, group_commerce.payments_of_places to fusion_payments;

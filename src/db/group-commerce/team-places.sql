@@ -3,8 +3,8 @@
 
 -- Opens the team `t` (only its id and its end time are set) with its first place, or takes a place in it. The payment
 -- is written first, because it needs no contended row. Then one statement takes the place in the team's row, which
--- decides success, counts the units of the customer (campaign_customers, up to `maxPerCustomer`), and stores the
--- participant (participants_one_place_a_user) and the event. Raises FC001 with the error if there is no place, no
+-- decides success, and stores the participant (participants_one_place_a_user) and the events. Campaigns with a limit
+-- count the customer's units next. Raises FC001 with the error if there is no place, no
 -- stock, or the customer has too many units. Raises a serialization failure if the same user joins at the same time.
 create or replace function group_commerce.claim_team_place(c group_commerce.group_commerce_campaigns,
   t group_commerce.teams, grace_seconds integer, input jsonb) returns jsonb
@@ -13,7 +13,8 @@ declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
   opens constant boolean := t.code is null;
-  is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
+  total constant numeric := coalesce((input->'amounts'->>'total')::numeric, c.price);
+  is_free constant boolean := total = 0;
   may_merge constant boolean := coalesce((input->>'merge')::boolean, false);
   joined_team constant varchar := t.id;
   joining_user constant varchar := input->>'userId';
@@ -22,7 +23,7 @@ declare
   fault jsonb;
 begin
   if not is_free then
-    perform group_commerce.open_payment_of_place(c, input, make_interval(secs => grace_seconds)
+    perform group_commerce.open_payment_of_place(c, input, total, make_interval(secs => grace_seconds)
       + case when may_merge and c.on_short = 'merge' then c.end_time else t.end_time end, false);
   end if;
   with opened as (
@@ -44,13 +45,9 @@ begin
       and x.end_time > now_at
     returning x as team
   ), taken as (
-    select o.team from opened o union all select f.team from filled f
-  ), counted as (
-    insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
-    select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
-    on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
-    where n.units + excluded.units <= c.max_per_customer
-    returning n.units
+    select o.team, group_commerce.team_json(o.team) as json from opened o
+    union all
+    select f.team, group_commerce.team_json(f.team) from filled f
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, team_id, user_id, order_id, payment_id,
       shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts,
@@ -61,30 +58,32 @@ begin
       case when not is_free then now_at + make_interval(secs => (input->>'secureSeconds')::int) end,
       case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
       nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, may_merge, input->>'invitedBy'
-    from taken where c.max_per_customer is null or exists (select from counted)
+    from taken
     on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
     returning p as participant
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
     select tenant, case when opens then 'group-commerce.team.created' else 'group-commerce.team.joined' end, t.id,
-      jsonb_build_object('team', group_commerce.team_json(k.team), 'userId', joining_user), platform.trace(), now_at
+      jsonb_build_object('team', k.json, 'userId', joining_user), platform.trace(), now_at
     from taken k, joined
-    returning seq
+    union all
+    select tenant, 'group-commerce.team.successful', t.id, jsonb_build_object('team', k.json), platform.trace(), now_at
+    from taken k, joined where (k.team).status = 'successful'
+    returning seq, topic
   ), waiting as (
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-    select tenant, s, e.seq, t.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
+    select tenant, s, e.seq, t.id, platform.due_now()
+    from event e, unnest(platform.sinks_of(not is_free or e.topic = 'group-commerce.team.successful')) s
   )
-  select k.team, j.participant, exists (select from counted) as is_counted into place
+  select k.team, k.json, j.participant into place
   from (select 1) one left join taken k on true left join joined j on true;
   if (place.participant).id is null then
     if place.team is null then
       select group_commerce.team_fault(x) into fault from group_commerce.teams x
       where x.id = t.id and (x.status <> 'merged' or t.status = 'merged');
-    elsif c.max_per_customer is not null and not place.is_counted then
-      fault := group_commerce.limit_fault(c, joining_user);
     end if;
-    -- A user who joins twice at the same time can fill the team, or reach the limit, with the first join. The second
-    -- one is repeated, and then finds the first place.
+    -- A user who joins twice at the same time can fill the team with the first join. The second one is repeated, and
+    -- then finds the first place.
     if fault is not null and (opens or not exists (select from group_commerce.participants p
       where p.user_id = joining_user and p.campaign_id = c.id and coalesce(p.team_id, '') = t.id
         and p.state <> 'released')) then
@@ -94,15 +93,15 @@ begin
     raise exception using errcode = 'serialization_failure',
       message = 'the user joins the team at the same time, or the team was merged meanwhile';
   end if;
+  if c.max_per_customer is not null then
+    perform group_commerce.count_units(c, joining_user, units);
+  end if;
   fault := inventory.hold_units((place.participant).order_id, (place.participant).sku, units, 'infinity');
   if fault is not null then
     raise exception using errcode = 'FC001',
       message = jsonb_build_object('error', 'insufficient_inventory', 'shortages', fault)::text;
   end if;
-  if (place.team).status = 'successful' then
-    perform group_commerce.emit_team(place.team, 'successful', '{}', true);
-  end if;
-  return group_commerce.place_answer(place.team, place.participant, c)
+  return group_commerce.place_answer(place.json, place.participant, c)
     || jsonb_build_object('changedSkus', jsonb_build_array((place.participant).sku));
 end
 $$;
@@ -200,7 +199,8 @@ begin
     select * into team from group_commerce.teams t where t.id = team.id;
     select * into participant from group_commerce.participants p where p.id = participant.id;
   end if;
-  return platform.leave(call, 'teams.leave', group_commerce.place_answer(team, participant, campaign)
+  return platform.leave(call, 'teams.leave', group_commerce.place_answer(group_commerce.team_json(team), participant,
+      campaign)
     || jsonb_build_object('changedSkus', changed));
 end
 $$;

@@ -117,6 +117,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 declare
   answer jsonb := platform.enter(call, 'campaigns:write', 'teams.join', '{session}');
   joining_user varchar; -- a variable, for an index condition: see join_campaign
+  joined_team varchar := input->>'teamId';
   found_team record;
 begin
   if answer is not null then
@@ -126,20 +127,27 @@ begin
     input := group_commerce.as_customer(input);
   end if;
   joining_user := input->>'userId';
+  if joined_team is null then
+    select t.id into joined_team from group_commerce.find_team(null, input->>'code') t;
+  end if;
   select t as team, c as campaign, terms,
     coalesce(group_commerce.team_fault(t), group_commerce.teams_fault(c)) as fault,
     (select p from group_commerce.participants p where p.user_id = joining_user and p.campaign_id = c.id
       and coalesce(p.team_id, '') = t.id and p.state <> 'released') as place
   into found_team
-  from group_commerce.find_team(input->>'teamId', input->>'code') t
+  from group_commerce.teams t
   join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id,
-    group_commerce.selling_terms(c, (input->>'graceSeconds')::int) terms;
+    group_commerce.selling_terms(c, (input->>'graceSeconds')::int) terms
+  where t.id = joined_team;
   if not found then
     perform platform.fail('not_found');
   end if;
+  if (found_team.team).status = 'merged' and input->>'teamId' is null then
+    raise exception using errcode = 'serialization_failure', message = 'the team was merged meanwhile';
+  end if;
   if (found_team.place).id is not null then
     return platform.leave(call, 'teams.join',
-      group_commerce.place_answer(found_team.team, found_team.place, found_team.campaign));
+      group_commerce.place_answer(group_commerce.team_json(found_team.team), found_team.place, found_team.campaign));
   end if;
   return group_commerce.enter_team(call, 'teams.join', found_team.campaign, found_team.team, found_team.terms,
     found_team.fault, input);
@@ -147,11 +155,11 @@ end
 $$;
 
 -- {team, participant} of an answer. A session sees no other customer's id, so `leader` is null unless it leads.
-create or replace function group_commerce.place_answer(t group_commerce.teams, p group_commerce.participants,
+create or replace function group_commerce.place_answer(team jsonb, p group_commerce.participants,
   c group_commerce.group_commerce_campaigns) returns jsonb
 language sql stable as $$
-  select jsonb_build_object('team', group_commerce.team_json(t)
-      || case when t.leader <> platform.shopper()->>'customer' then '{"leader": null}'::jsonb else '{}' end,
+  select jsonb_build_object('team', case when team->>'leader' <> platform.shopper()->>'customer'
+      then team || '{"leader": null}' else team end,
     'participant', group_commerce.participant_json(p) || group_commerce.place_terms(c))
 $$;
 
@@ -166,7 +174,7 @@ begin
   if fault is null and (terms->>'isArchived')::boolean then
     fault := jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.');
   end if;
-  if fault is null and t.code is not null then -- anybody may open a team
+  if fault is null and c.joiners <> 'all' and t.code is not null then -- anybody may open a team
     fault := group_commerce.joiner_fault(c, input->>'userId');
   end if;
   if fault is not null then

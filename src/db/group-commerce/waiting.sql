@@ -153,6 +153,31 @@ begin
 end
 $$;
 
+-- Ends the entry of a user who took a place. `w`: the entry as it was read, or null. The caller has taken the place in
+-- the campaign. Raises a serialization failure if the entry changed, or the user got an offer, since it was read: the
+-- Worker repeats the call.
+create or replace function group_commerce.take_entry(of_campaign varchar, joining_user varchar,
+  w group_commerce.waiting_places) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if w.id is null then
+    perform from group_commerce.waiting_places y
+    where y.user_id = joining_user and y.campaign_id = of_campaign and y.state = 'offered'
+      and y.offered_until > platform.clock();
+    if not found then
+      return;
+    end if;
+  else
+    update group_commerce.waiting_places y set state = 'taken', updated_at = platform.clock()
+    where y.id = w.id and y.state = w.state and (y.state = 'waiting' or y.offered_until > platform.clock());
+    if found then
+      return;
+    end if;
+  end if;
+  raise exception using errcode = 'serialization_failure', message = 'the entry in the waiting list changed';
+end
+$$;
+
 -- Ends `most` entries of a campaign that takes no more places, and their offers. The caller has locked the campaign.
 -- Returns how many were ended.
 create or replace function group_commerce.end_waiting_list(of_campaign varchar, most integer) returns integer

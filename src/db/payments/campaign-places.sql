@@ -2,10 +2,10 @@
 -- Payments of places in campaigns. After a join, the buyer secures the payment (authorizes it, or saves a card). When
 -- the campaign succeeds, it is captured or charged.
 
--- The payment of a place, before its order exists. `input`: {id, orderId, campaignId, userId, amount, currency, mode,
--- canFall?, taxCalculation?}. `canFall`: a hold authorizes the amount, and less may be captured (lower_amounts). For
--- group commerce. Emits payment.created.
-create or replace function payments.open_place_payment(input jsonb) returns void
+-- The payment of a place, before its order exists. `place`: {paymentId, orderId, userId, amounts?}. `can_fall`: a hold
+-- authorizes the amount, and less may be captured (lower_amounts). For group commerce. Emits payment.created.
+create or replace function payments.open_place_payment(place jsonb, campaign varchar, amount numeric, currency varchar,
+  mode varchar, can_fall boolean) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   tenant constant varchar := platform.tenant();
@@ -14,10 +14,9 @@ begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
       user_id, tax_calculation, authorized, stripe_account, created_at, updated_at, checked_at)
-    select input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
-      'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId',
-      input->>'taxCalculation',
-      case when (input->>'canFall')::boolean and input->>'mode' = 'hold' then (input->>'amount')::numeric end,
+    select place->>'paymentId', place->>'orderId', open_place_payment.amount, open_place_payment.currency,
+      'pending', tenant, open_place_payment.mode, campaign, place->>'userId', place->'amounts'->>'taxCalculation',
+      case when can_fall and open_place_payment.mode = 'hold' then open_place_payment.amount end,
       t.stripe_account, now_at, now_at, now_at
     from platform.tenants t where t.id = tenant
     returning p as created
@@ -40,9 +39,9 @@ begin
   perform platform.enter_as(call, input->>'tenant');
   return jsonb_build_object('tasks', (
     select coalesce(jsonb_agg(distinct payments.intent_task(p)), '[]')
-    from jsonb_array_elements(input->'joins') j
-    join payments.payments p on p.campaign_id = j->>'campaignId' and p.user_id = j->>'userId'
-    where payments.lacks_intent(p)));
+    from payments.payments p
+    where p.payment_id = any((select group_commerce.payments_of_places(input->'joins'))::text[])
+      and payments.lacks_intent(p)));
 end
 $$;
 

@@ -1,0 +1,21 @@
+-- Validates the constraints of the migration before. It reads the tables without blocking their writers.
+alter table orders.orders
+  validate constraint orders_status;
+alter table orders.carts
+  validate constraint carts_status;
+alter table inventory.reservations
+  validate constraint reservations_status;
+alter table payments.payments
+  validate constraint payments_status,
+  validate constraint payments_mode,
+  validate constraint payments_dispute;
+alter table group_commerce.participants
+  validate constraint participants_state;
+alter table group_commerce.teams
+  validate constraint teams_status;
+alter table group_commerce.group_commerce_campaigns
+  validate constraint campaigns_status,
+  validate constraint campaigns_mode,
+  validate constraint campaigns_success_on,
+  validate constraint campaigns_on_short,
+  validate constraint campaigns_joiners;
