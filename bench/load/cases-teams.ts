@@ -12,7 +12,16 @@ const send = (bench: Bench, turn: Turn, recipe: Recipe): Promise<Loaded> =>
     recipe,
   });
 
-/** Teams of three in one campaign. */
+const firstCampaign = ({ shop }: Bench): string => shop.teamCampaigns[0] as string;
+
+const prepareTeams = async ({ fixture }: Bench, turn: Turn, campaigns: string[]) => ({
+  teams: await seedTeams(fixture, campaigns, Math.ceil(amountOf(turn, 400) / 2)),
+});
+
+const joinTeams = (bench: Bench, turn: Turn, { teams = [] }: { teams?: string[] }): Promise<Loaded> =>
+  send(bench, { ...turn, for: { amount: teams.length * 2 } }, { kind: 'team-join', teams, places: 2 });
+
+/** Teams of three. */
 export const teamCases: Case[] = [
   {
     name: 'team-open',
@@ -20,20 +29,26 @@ export const teamCases: Case[] = [
     against: ['limit-insert', 'order'],
     sinks: 'none',
     counted: true,
-    run: (bench, turn) => send(bench, turn, { kind: 'team-open', campaign: bench.shop.teamCampaign }),
+    run: (bench, turn) => send(bench, turn, { kind: 'team-open', campaign: firstCampaign(bench) }),
   },
   {
     name: 'team-join',
     title: 'join of a team, teams of one campaign',
-    against: ['limit-insert', 'order'],
+    // Its places take units of one product, as this order does.
+    against: ['limit-insert', 'order-hot'],
     sinks: 'none',
     counted: true,
-    async prepare(bench, turn) {
-      const { fixture, shop } = bench;
-      return { teams: await seedTeams(fixture, shop.teamCampaign, Math.ceil(amountOf(turn, 400) / 2)) };
-    },
-    run: (bench, turn, { teams = [] }) =>
-      send(bench, { ...turn, for: { amount: teams.length * 2 } }, { kind: 'team-join', teams, places: 2 }),
+    prepare: (bench, turn) => prepareTeams(bench, turn, [firstCampaign(bench)]),
+    run: joinTeams,
+  },
+  {
+    name: 'team-join-100',
+    title: 'join of a team, teams of 100 campaigns',
+    against: ['limit-insert', 'order'],
+    sinks: 'none',
+    counted: false,
+    prepare: (bench, turn) => prepareTeams(bench, turn, bench.shop.teamCampaigns.slice(1)),
+    run: joinTeams,
   },
   {
     name: 'teams-fill',
@@ -44,7 +59,7 @@ export const teamCases: Case[] = [
     run(bench, turn) {
       // As many teams for each client, so that every team is filled.
       const amount = Math.ceil((turn.warmUp ? 50 : filledTeams) / turn.clients) * turn.clients;
-      return send(bench, { ...turn, for: { amount } }, { kind: 'team-fill', campaign: bench.shop.teamCampaign });
+      return send(bench, { ...turn, for: { amount } }, { kind: 'team-fill', campaign: firstCampaign(bench) });
     },
   },
 ];

@@ -10,8 +10,8 @@ export type Shop = {
   productId: string;
   /** Active campaigns with a million places, each for a different product. */
   campaigns: string[];
-  /** An active campaign with teams of three. */
-  teamCampaign: string;
+  /** Active campaigns with teams of three, each for a different product. */
+  teamCampaigns: string[];
 };
 
 const skuCount = 10_000;
@@ -36,7 +36,7 @@ export async function seedShop(fixture: Fixture): Promise<Shop> {
     ['sku-', skuCount],
     ['hot-', 1],
     ['group-', campaignCount + 1],
-    ['team-', 1],
+    ['team-', campaignCount + 1],
   ] as const) {
     await pool.query(products, [prefix, count]);
     if (prefix !== 'other-') await pool.query(stock, [prefix, count]);
@@ -48,13 +48,15 @@ export async function seedShop(fixture: Fixture): Promise<Shop> {
   };
   const campaigns: string[] = [];
   for (const productId of await idsOf('group-')) campaigns.push(await startCampaign(fixture, productId, poolTerms));
+  const teamCampaigns: string[] = [];
+  for (const productId of await idsOf('team-')) teamCampaigns.push(await startCampaign(fixture, productId, teamTerms));
   return {
     skus: Array.from({ length: skuCount }, (_, index) => `sku-${index + 1}`),
     hotSku: 'hot-1',
     uncachedIds: await idsOf('other-'),
     productId: (await idsOf('hot-'))[0] ?? '',
     campaigns,
-    teamCampaign: await startCampaign(fixture, (await idsOf('team-'))[0] ?? '', teamTerms),
+    teamCampaigns,
   };
 }
 
@@ -109,31 +111,38 @@ export async function seedPayments(
   return rows;
 }
 
-/** Adds teams of three with the place of their leader, as `POST /v1/campaigns/{id}/teams` writes them. Returns their ids. */
-export async function seedTeams(fixture: Fixture, campaign: string, count: number): Promise<string[]> {
+/**
+ * Adds teams of three with the place of their leader, as `POST /v1/campaigns/{id}/teams` writes them, to each campaign in
+ * turn. Returns their ids.
+ */
+export async function seedTeams(fixture: Fixture, campaigns: string[], count: number): Promise<string[]> {
   const { rows } = await fixture.pool.query<{ id: string }>(
     `with new_teams as (
        insert into group_commerce.teams (id, tenant_id, campaign_id, code, leader, size, joined, secured, status,
          merge_refusals, end_time, created_at, updated_at)
        select platform.uuid7(), c.tenant_id, c.id, left(md5(random()::text || g), 16), 'leader-' || g, 3, 1, 0, 'forming', 0,
          c.end_time, now(), now()
-       from group_commerce.group_commerce_campaigns c, generate_series(1, $2::int) g where c.id = $1
-       returning id, tenant_id, leader
+       from generate_series(1, $2::int) g
+       join group_commerce.group_commerce_campaigns c on c.id = ($1::text[])[1 + g % cardinality($1::text[])]
+       order by g
+       returning id, tenant_id, campaign_id, leader
      ), new_places as (
        insert into group_commerce.participants (id, tenant_id, campaign_id, team_id, user_id, order_id, payment_id, state,
          joined_at, secure_by, updated_at, sku, quantity, merge)
-       select platform.uuid7(), tenant_id, $1, id, leader, platform.uuid7(), platform.uuid7(), 'joined', now(),
-         'infinity', now(), 'team-1', 1, true from new_teams
+       select platform.uuid7(), t.tenant_id, c.id, t.id, t.leader, platform.uuid7(), platform.uuid7(), 'joined', now(),
+         'infinity', now(), c.sku, 1, true
+       from new_teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
        returning tenant_id, order_id, sku
      ), new_holds as (
        insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
        select order_id, tenant_id, array[sku], array[1], 'held', 'infinity', now() from new_places
      ), reserved_stock as (
-       update inventory.inventory set quantity = quantity - $2::int, reserved = reserved + $2::int
-       where tenant_id = 'default' and sku = 'team-1'
+       update inventory.inventory i set quantity = quantity - s.units, reserved = reserved + s.units
+       from (select sku, count(*)::int as units from new_places group by sku) s
+       where i.tenant_id = 'default' and i.sku = s.sku
      )
      select id from new_teams`,
-    [campaign, count],
+    [campaigns, count],
   );
   return rows.map(({ id }) => id);
 }
