@@ -313,21 +313,21 @@ create table group_commerce.group_commerce_campaigns (
   offered_places       integer       not null default 0,
   constraint group_commerce_campaigns_pkey PRIMARY KEY (id),
   constraint campaigns_end_after_start CHECK (end_time > start_time),
-  constraint campaigns_joiners CHECK (joiners in ('all', 'new_customers')),
+  constraint campaigns_joiners CHECK (joiners::text = ANY ('{all,new_customers}'::text[])),
   constraint campaigns_max_at_least_min CHECK (max_participants >= min_participants),
   constraint campaigns_max_per_customer CHECK (max_per_customer > 0),
   constraint campaigns_min_positive CHECK (min_participants > 0),
-  constraint campaigns_mode CHECK (mode in ('pool', 'teams')),
+  constraint campaigns_mode CHECK (mode::text = ANY ('{pool,teams}'::text[])),
   constraint campaigns_not_overfull CHECK (actual_participants >= 0 AND actual_participants <= max_participants),
   constraint campaigns_of_teams CHECK ((mode::text = 'teams') = (team_size IS NOT NULL) AND (mode::text = 'teams') = (team_seconds IS NOT NULL) AND (mode::text = 'teams') = (on_short IS NOT NULL)),
   constraint campaigns_offers CHECK (offered_places >= 0 AND (actual_participants + offered_places) <= max_participants),
-  constraint campaigns_on_short CHECK (on_short in ('release', 'merge')),
+  constraint campaigns_on_short CHECK (on_short::text = ANY ('{release,merge}'::text[])),
   constraint campaigns_price_not_above_original CHECK (original_price >= price),
   constraint campaigns_price_not_negative CHECK (price >= 0::numeric),
   constraint campaigns_secured_have_places CHECK (secured_participants >= 0 AND secured_participants <= actual_participants),
   constraint campaigns_secured_units CHECK (secured_units >= 0),
-  constraint campaigns_status CHECK (status in ('active', 'successful', 'failed', 'expired')),
-  constraint campaigns_success_on CHECK (success_on in ('joined', 'secured')),
+  constraint campaigns_status CHECK (status::text = ANY ('{active,successful,failed,expired}'::text[])),
+  constraint campaigns_success_on CHECK (success_on::text = ANY ('{joined,secured}'::text[])),
   constraint campaigns_team_seconds CHECK (team_seconds > 0),
   constraint campaigns_team_size CHECK (team_size >= 2 AND team_size <= 1000),
   constraint campaigns_tiers_of_pools CHECK (mode::text = 'pool' OR tiers IS NULL)
@@ -341,45 +341,6 @@ alter table group_commerce.group_commerce_campaigns enable row level security;
 alter table group_commerce.group_commerce_campaigns force row level security;
 grant insert, select, update on group_commerce.group_commerce_campaigns to fusion_group_commerce;
 grant select on group_commerce.group_commerce_campaigns to fusion_reader;
-
--- table: group_commerce.teams
-create table group_commerce.teams (
-  id             varchar     not null,
-  tenant_id      varchar     not null,
-  campaign_id    varchar     not null,
-  code           varchar     not null,
-  leader         varchar     not null,
-  size           integer     not null,
-  joined         integer     not null default 0,
-  secured        integer     not null default 0,
-  status         varchar     not null,
-  listed         boolean     not null default false,
-  merge_refusals integer     not null default 0,
-  end_time       timestamptz not null,
-  merged_into    varchar,
-  settled_at     timestamptz,
-  version        integer     not null default 1,
-  created_at     timestamptz not null,
-  updated_at     timestamptz not null,
-  constraint teams_pkey PRIMARY KEY (id),
-  constraint teams_code_unique UNIQUE (code),
-  constraint teams_merged_into_fkey FOREIGN KEY (merged_into) REFERENCES group_commerce.teams(id),
-  constraint teams_merge_refusals CHECK (merge_refusals >= 0),
-  constraint teams_merged_into_another CHECK ((status::text = 'merged') = (merged_into IS NOT NULL) AND merged_into::text <> id::text),
-  constraint teams_not_overfull CHECK (joined >= 0 AND joined <= size),
-  constraint teams_secured_have_places CHECK (secured >= 0 AND secured <= joined),
-  constraint teams_status CHECK (status in ('forming', 'successful', 'expired', 'merged', 'cancelled'))
-);
-CREATE INDEX idx_teams_campaign_id ON group_commerce.teams USING btree (campaign_id, id DESC);
-CREATE INDEX idx_teams_due ON group_commerce.teams USING btree (tenant_id, end_time, id) WHERE status::text = 'forming';
-CREATE INDEX idx_teams_forming ON group_commerce.teams USING btree (campaign_id, id) WHERE status::text = 'forming';
-CREATE INDEX idx_teams_status ON group_commerce.teams USING btree (campaign_id, status, listed, id DESC);
-CREATE INDEX idx_teams_to_release ON group_commerce.teams USING btree (tenant_id, id) WHERE settled_at IS NULL AND (status in ('expired', 'cancelled'));
-CREATE INDEX idx_teams_to_settle ON group_commerce.teams USING btree (tenant_id, id) WHERE settled_at IS NULL AND status::text = 'successful';
-alter table group_commerce.teams enable row level security;
-alter table group_commerce.teams force row level security;
-grant insert, select, update on group_commerce.teams to fusion_group_commerce;
-grant select (id, tenant_id, campaign_id, size, joined, secured, status, listed, merge_refusals, end_time, merged_into, settled_at, version, created_at, updated_at) on group_commerce.teams to fusion_reader;
 
 -- table: group_commerce.participants
 create table group_commerce.participants (
@@ -408,22 +369,59 @@ create table group_commerce.participants (
   refunded         boolean     not null default false,
   constraint participants_pkey PRIMARY KEY (id),
   constraint participants_order_unique UNIQUE (order_id),
-  constraint participants_team_id_fkey FOREIGN KEY (team_id) REFERENCES group_commerce.teams(id),
   constraint participants_quantity CHECK (quantity > 0),
   constraint participants_released_why CHECK (state::text <> 'released' OR reason IS NOT NULL),
-  constraint participants_state CHECK (state in ('joined', 'secured', 'ordered', 'charged', 'released'))
+  constraint participants_state CHECK (state::text = ANY ('{joined,secured,ordered,charged,released}'::text[]))
 );
 CREATE INDEX idx_participants_due ON group_commerce.participants USING btree (secure_by) WHERE state::text = 'joined';
 CREATE INDEX idx_participants_invited_by ON group_commerce.participants USING btree (campaign_id, invited_by) WHERE invited_by IS NOT NULL;
 CREATE INDEX idx_participants_released ON group_commerce.participants USING btree (user_id, campaign_id) WHERE state::text = 'released';
 CREATE INDEX idx_participants_team_id ON group_commerce.participants USING btree (team_id, id) WHERE team_id IS NOT NULL;
 CREATE INDEX idx_participants_tenant_id ON group_commerce.participants USING btree (tenant_id, campaign_id, id DESC);
-CREATE INDEX idx_participants_unsettled ON group_commerce.participants USING btree (campaign_id, id) WHERE state in ('joined', 'secured');
 CREATE UNIQUE INDEX participants_one_place_a_user ON group_commerce.participants USING btree (user_id, campaign_id, COALESCE(team_id, '')) WHERE state::text <> 'released';
 alter table group_commerce.participants enable row level security;
 alter table group_commerce.participants force row level security;
 grant insert, select, update on group_commerce.participants to fusion_group_commerce;
 grant select on group_commerce.participants to fusion_reader;
+
+-- table: group_commerce.teams
+create table group_commerce.teams (
+  id             varchar     not null,
+  tenant_id      varchar     not null,
+  campaign_id    varchar     not null,
+  code           varchar     not null,
+  leader         varchar     not null,
+  size           integer     not null,
+  joined         integer     not null default 0,
+  secured        integer     not null default 0,
+  status         varchar     not null,
+  listed         boolean     not null default false,
+  merge_refusals integer     not null default 0,
+  end_time       timestamptz not null,
+  merged_into    varchar,
+  settled_at     timestamptz,
+  version        integer     not null default 1,
+  created_at     timestamptz not null,
+  updated_at     timestamptz not null,
+  constraint teams_pkey PRIMARY KEY (id),
+  constraint teams_code_unique UNIQUE (code),
+  constraint teams_merged_into_fkey FOREIGN KEY (merged_into) REFERENCES group_commerce.teams(id),
+  constraint teams_merge_refusals CHECK (merge_refusals >= 0),
+  constraint teams_merged_into_another CHECK ((status::text = 'merged') = (merged_into IS NOT NULL) AND merged_into::text <> id::text),
+  constraint teams_not_overfull CHECK (joined >= 0 AND joined <= size),
+  constraint teams_secured_have_places CHECK (secured >= 0 AND secured <= joined),
+  constraint teams_status CHECK (status::text = ANY ('{forming,successful,expired,merged,cancelled}'::text[]))
+) with (fillfactor=70);
+CREATE INDEX idx_teams_campaign_id ON group_commerce.teams USING btree (campaign_id, id DESC);
+CREATE INDEX idx_teams_due ON group_commerce.teams USING btree (tenant_id, end_time, id) WHERE status::text = 'forming';
+CREATE INDEX idx_teams_forming ON group_commerce.teams USING btree (campaign_id, id) WHERE status::text = 'forming';
+CREATE INDEX idx_teams_status ON group_commerce.teams USING btree (campaign_id, status, listed, id DESC);
+CREATE INDEX idx_teams_to_release ON group_commerce.teams USING btree (tenant_id, id) WHERE settled_at IS NULL AND (status in ('expired', 'cancelled'));
+CREATE INDEX idx_teams_to_settle ON group_commerce.teams USING btree (tenant_id, id) WHERE settled_at IS NULL AND status::text = 'successful';
+alter table group_commerce.teams enable row level security;
+alter table group_commerce.teams force row level security;
+grant insert, select, update on group_commerce.teams to fusion_group_commerce;
+grant select (id, tenant_id, campaign_id, size, joined, secured, status, listed, merge_refusals, end_time, merged_into, settled_at, version, created_at, updated_at) on group_commerce.teams to fusion_reader;
 
 -- table: group_commerce.waiting_places
 create table group_commerce.waiting_places (
@@ -501,7 +499,7 @@ create table inventory.reservations (
   constraint reservations_pkey PRIMARY KEY (order_id),
   constraint reservations_hold_ends CHECK (status::text <> 'held' OR expires_at IS NOT NULL),
   constraint reservations_lines_match CHECK (cardinality(skus) = cardinality(quantities)),
-  constraint reservations_status CHECK (status in ('pending', 'held', 'committed', 'released', 'refused'))
+  constraint reservations_status CHECK (status::text = ANY ('{pending,held,committed,released,refused}'::text[]))
 );
 CREATE INDEX idx_reservations_due ON inventory.reservations USING btree (tenant_id, expires_at) WHERE status::text = 'held';
 CREATE INDEX idx_reservations_pending ON inventory.reservations USING btree (tenant_id, created_at) WHERE status::text = 'pending';
@@ -539,7 +537,7 @@ create table orders.carts (
   constraint carts_pkey PRIMARY KEY (id),
   constraint carts_items CHECK (jsonb_array_length(items) <= 200),
   constraint carts_ordered CHECK (status::text <> 'ordered' OR order_id IS NOT NULL),
-  constraint carts_status CHECK (status in ('open', 'ordered', 'completed', 'cancelled', 'expired')),
+  constraint carts_status CHECK (status::text = ANY ('{open,ordered,completed,cancelled,expired}'::text[])),
   constraint carts_token_hash_form CHECK (token_hash::text ~ '^[0-9a-f]{64}$')
 );
 CREATE INDEX idx_carts_customer_id ON orders.carts USING btree (tenant_id, customer_id, id DESC) WHERE customer_id IS NOT NULL;
@@ -703,7 +701,7 @@ create table orders.orders (
   returned_quantities   integer[],
   tax_calculation       varchar,
   constraint orders_pkey PRIMARY KEY (id),
-  constraint orders_status CHECK (status in ('created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded')),
+  constraint orders_status CHECK (status::text = ANY ('{created,confirmed,shipped,delivered,failed,cancelled,refunded}'::text[])),
   constraint orders_total_not_negative CHECK (total >= 0::numeric)
 );
 CREATE INDEX idx_orders_cart_id ON orders.orders USING btree (cart_id) WHERE cart_id IS NOT NULL;
@@ -855,13 +853,12 @@ create table payments.payments (
   constraint payments_pkey PRIMARY KEY (payment_id),
   constraint payments_amount_not_negative CHECK (amount >= 0::numeric),
   constraint payments_captured_at_most_authorized CHECK (amount <= authorized),
-  constraint payments_dispute CHECK (dispute in ('open', 'won', 'lost')),
-  constraint payments_mode CHECK (mode in ('order', 'hold', 'card')),
+  constraint payments_dispute CHECK (dispute::text = ANY ('{open,won,lost}'::text[])),
+  constraint payments_mode CHECK (mode::text = ANY ('{order,hold,card}'::text[])),
   constraint payments_refunds_within_captured CHECK (0::numeric <= refund_done AND refund_done <= refunded AND refunded <= captured),
-  constraint payments_status CHECK (status in ('pending', 'succeeded', 'failed', 'cancelled', 'refunded'))
+  constraint payments_status CHECK (status::text = ANY ('{pending,succeeded,failed,cancelled,refunded}'::text[]))
 );
 CREATE INDEX idx_payments_account ON payments.payments USING btree (tenant_id, stripe_account) WHERE stripe_account IS NOT NULL AND (status::text = 'pending' OR intent_open OR refunds_told > refund_done);
-CREATE INDEX idx_payments_campaign ON payments.payments USING btree (campaign_id, user_id) WHERE campaign_id IS NOT NULL;
 CREATE INDEX idx_payments_open ON payments.payments USING btree (tenant_id, checked_at) WHERE status::text = 'pending' OR intent_open OR refunds_told > refund_done;
 CREATE INDEX idx_payments_order ON payments.payments USING btree (order_id, tenant_id);
 CREATE INDEX idx_payments_tenant_id ON payments.payments USING btree (tenant_id, payment_id DESC);
@@ -1069,7 +1066,7 @@ CREATE INDEX idx_events_key ON platform.events USING btree (tenant_id, key, seq)
 CREATE INDEX idx_events_topic ON platform.events USING btree (tenant_id, topic, seq);
 alter table platform.events enable row level security;
 alter table platform.events force row level security;
-grant insert (tenant_id, topic, key, payload, traceparent, "time"), select (tenant_id, seq, key) on platform.events to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+grant insert (tenant_id, topic, key, payload, traceparent, "time"), select (tenant_id, seq, topic, key) on platform.events to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 grant insert, select on platform.events to fusion_platform;
 grant select on platform.events to fusion_reader;
 
@@ -4084,7 +4081,8 @@ declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
   orders_now constant boolean := not group_commerce.is_collecting(c);
-  is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
+  total constant numeric := coalesce((input->'amounts'->>'total')::numeric, c.price);
+  is_free constant boolean := total = 0;
   joining_user constant varchar := input->>'userId';
   units constant integer := (input->>'quantity')::integer;
   offers constant integer := coalesce(w.state = 'offered', false)::int;
@@ -4094,7 +4092,7 @@ declare
   fault jsonb;
 begin
   if not is_free then
-    perform group_commerce.open_payment_of_place(c, input, c.end_time + make_interval(secs => grace_seconds),
+    perform group_commerce.open_payment_of_place(c, input, total, c.end_time + make_interval(secs => grace_seconds),
       orders_now);
   end if;
   with taken as (
@@ -4109,16 +4107,6 @@ begin
     where x.id = c.id and x.status = c.status and x.settled_price is null
       and x.offered_places >= offers and x.actual_participants + x.offered_places - offers < x.max_participants
     returning x as campaign
-  ), accepted as (
-    update group_commerce.waiting_places y set state = 'taken', updated_at = now_at from taken
-    where y.id = w.id and y.state = w.state and (offers = 0 or y.offered_until > now_at)
-    returning y.id
-  ), counted as (
-    insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
-    select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
-    on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
-    where n.units + excluded.units <= c.max_per_customer
-    returning n.units
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
       shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts,
@@ -4130,8 +4118,7 @@ begin
         else (input->>'secureSeconds')::int end) end,
       case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
       nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, input->>'invitedBy'
-    from taken where (c.max_per_customer is null or exists (select from counted))
-      and (w.id is null or exists (select from accepted))
+    from taken
     on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
     returning p as participant
   ), event as (
@@ -4144,30 +4131,25 @@ begin
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
     select tenant, s, e.seq, c.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
   )
-  select t.campaign, j.participant, exists (select from counted) as is_counted into place
+  select t.campaign, j.participant into place
   from (select 1) one left join taken t on true left join joined j on true;
   participant := place.participant;
-  -- Whether the user got an offer since `w` was read. A separate query, so that only campaigns with offers run it.
-  if participant.id is not null and w.id is null and (place.campaign).offered_places > 0 then
-    if exists (select from group_commerce.waiting_places y
-      where y.user_id = joining_user and y.campaign_id = c.id and y.state = 'offered' and y.offered_until > now_at) then
-      raise exception using errcode = 'serialization_failure', message = 'the user has an offer';
-    end if;
-  end if;
   if participant.id is null then
-    if place.campaign is null then
-      select case when not exists (select from group_commerce.participants p
-          where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
-        then group_commerce.join_fault(x) end
-      into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
-    elsif c.max_per_customer is not null and not place.is_counted then
-      fault := group_commerce.limit_fault(c, joining_user);
-    end if;
+    select case when place.campaign is null and not exists (select from group_commerce.participants p
+        where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
+      then group_commerce.join_fault(x) end
+    into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
     if fault is not null then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
     raise exception using errcode = 'serialization_failure',
-      message = 'the campaign or the waiting list changed, or the user joins at the same time';
+      message = 'the campaign changed, or the user joins at the same time';
+  end if;
+  if w.id is not null or (place.campaign).offered_places > 0 then
+    perform group_commerce.take_entry(c.id, joining_user, w);
+  end if;
+  if c.max_per_customer is not null then
+    perform group_commerce.count_units(c, joining_user, units);
   end if;
   succeeds := c.status = 'active' and (place.campaign).status = 'successful';
   c := place.campaign;
@@ -4204,7 +4186,8 @@ declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
   opens constant boolean := t.code is null;
-  is_free constant boolean := coalesce((input->'amounts'->>'total')::numeric, c.price) = 0;
+  total constant numeric := coalesce((input->'amounts'->>'total')::numeric, c.price);
+  is_free constant boolean := total = 0;
   may_merge constant boolean := coalesce((input->>'merge')::boolean, false);
   joined_team constant varchar := t.id;
   joining_user constant varchar := input->>'userId';
@@ -4213,7 +4196,7 @@ declare
   fault jsonb;
 begin
   if not is_free then
-    perform group_commerce.open_payment_of_place(c, input, make_interval(secs => grace_seconds)
+    perform group_commerce.open_payment_of_place(c, input, total, make_interval(secs => grace_seconds)
       + case when may_merge and c.on_short = 'merge' then c.end_time else t.end_time end, false);
   end if;
   with opened as (
@@ -4235,13 +4218,9 @@ begin
       and x.end_time > now_at
     returning x as team
   ), taken as (
-    select o.team from opened o union all select f.team from filled f
-  ), counted as (
-    insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
-    select c.id, joining_user, tenant, units from taken where c.max_per_customer is not null
-    on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
-    where n.units + excluded.units <= c.max_per_customer
-    returning n.units
+    select o.team, group_commerce.team_json(o.team) as json from opened o
+    union all
+    select f.team, group_commerce.team_json(f.team) from filled f
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, team_id, user_id, order_id, payment_id,
       shipping_address, state, joined_at, secure_by, secured_at, updated_at, email, billing_address, metadata, amounts,
@@ -4252,30 +4231,32 @@ begin
       case when not is_free then now_at + make_interval(secs => (input->>'secureSeconds')::int) end,
       case when is_free then now_at end, now_at, input->>'email', nullif(input->'billingAddress', 'null'),
       nullif(input->'metadata', 'null'), input->'amounts', input->>'sku', units, may_merge, input->>'invitedBy'
-    from taken where c.max_per_customer is null or exists (select from counted)
+    from taken
     on conflict (user_id, campaign_id, (coalesce(team_id, ''))) where state <> 'released' do nothing
     returning p as participant
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
     select tenant, case when opens then 'group-commerce.team.created' else 'group-commerce.team.joined' end, t.id,
-      jsonb_build_object('team', group_commerce.team_json(k.team), 'userId', joining_user), platform.trace(), now_at
+      jsonb_build_object('team', k.json, 'userId', joining_user), platform.trace(), now_at
     from taken k, joined
-    returning seq
+    union all
+    select tenant, 'group-commerce.team.successful', t.id, jsonb_build_object('team', k.json), platform.trace(), now_at
+    from taken k, joined where (k.team).status = 'successful'
+    returning seq, topic
   ), waiting as (
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-    select tenant, s, e.seq, t.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
+    select tenant, s, e.seq, t.id, platform.due_now()
+    from event e, unnest(platform.sinks_of(not is_free or e.topic = 'group-commerce.team.successful')) s
   )
-  select k.team, j.participant, exists (select from counted) as is_counted into place
+  select k.team, k.json, j.participant into place
   from (select 1) one left join taken k on true left join joined j on true;
   if (place.participant).id is null then
     if place.team is null then
       select group_commerce.team_fault(x) into fault from group_commerce.teams x
       where x.id = t.id and (x.status <> 'merged' or t.status = 'merged');
-    elsif c.max_per_customer is not null and not place.is_counted then
-      fault := group_commerce.limit_fault(c, joining_user);
     end if;
-    -- A user who joins twice at the same time can fill the team, or reach the limit, with the first join. The second
-    -- one is repeated, and then finds the first place.
+    -- A user who joins twice at the same time can fill the team with the first join. The second one is repeated, and
+    -- then finds the first place.
     if fault is not null and (opens or not exists (select from group_commerce.participants p
       where p.user_id = joining_user and p.campaign_id = c.id and coalesce(p.team_id, '') = t.id
         and p.state <> 'released')) then
@@ -4285,15 +4266,15 @@ begin
     raise exception using errcode = 'serialization_failure',
       message = 'the user joins the team at the same time, or the team was merged meanwhile';
   end if;
+  if c.max_per_customer is not null then
+    perform group_commerce.count_units(c, joining_user, units);
+  end if;
   fault := inventory.hold_units((place.participant).order_id, (place.participant).sku, units, 'infinity');
   if fault is not null then
     raise exception using errcode = 'FC001',
       message = jsonb_build_object('error', 'insufficient_inventory', 'shortages', fault)::text;
   end if;
-  if (place.team).status = 'successful' then
-    perform group_commerce.emit_team(place.team, 'successful', '{}', true);
-  end if;
-  return group_commerce.place_answer(place.team, place.participant, c)
+  return group_commerce.place_answer(place.json, place.participant, c)
     || jsonb_build_object('changedSkus', jsonb_build_array((place.participant).sku));
 end
 $function$;
@@ -4390,6 +4371,26 @@ end
 $function$;
 alter function group_commerce.count_secured(group_commerce.participants) owner to fusion_group_commerce;
 revoke all on function group_commerce.count_secured(group_commerce.participants) from public;
+
+-- function: group_commerce.count_units(group_commerce.group_commerce_campaigns,character varying,integer)
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.count_units(c group_commerce.group_commerce_campaigns, of_user character varying, new_units integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into group_commerce.campaign_customers as n (campaign_id, user_id, tenant_id, units)
+  values (c.id, of_user, platform.tenant(), new_units)
+  on conflict (campaign_id, user_id) do update set units = n.units + excluded.units
+  where n.units + excluded.units <= c.max_per_customer;
+  if not found then
+    raise exception using errcode = 'FC001', message = group_commerce.limit_fault(c, of_user)::text;
+  end if;
+end
+$function$;
+alter function group_commerce.count_units(group_commerce.group_commerce_campaigns,character varying,integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.count_units(group_commerce.group_commerce_campaigns,character varying,integer) from public;
 
 -- function: group_commerce.create_campaign(jsonb,jsonb)
 -- src/db/group-commerce/campaigns.sql
@@ -4674,7 +4675,7 @@ begin
   if fault is null and (terms->>'isArchived')::boolean then
     fault := jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.');
   end if;
-  if fault is null and t.code is not null then -- anybody may open a team
+  if fault is null and c.joiners <> 'all' and t.code is not null then -- anybody may open a team
     fault := group_commerce.joiner_fault(c, input->>'userId');
   end if;
   if fault is not null then
@@ -5265,9 +5266,7 @@ AS $function$
 declare
   inviter constant varchar := input->>'invitedBy';
 begin
-  if inviter is null then -- most joins: they need no query
-    return '[]';
-  elsif inviter = input->>'userId' then
+  if inviter = input->>'userId' then
     return jsonb_build_array(jsonb_build_object('pointer', '/invitedBy', 'detail', 'must be another user'));
   end if;
   return case
@@ -5454,6 +5453,7 @@ AS $function$
 declare
   answer jsonb := platform.enter(call, 'campaigns:write', 'teams.join', '{session}');
   joining_user varchar; -- a variable, for an index condition: see join_campaign
+  joined_team varchar := input->>'teamId';
   found_team record;
 begin
   if answer is not null then
@@ -5463,20 +5463,27 @@ begin
     input := group_commerce.as_customer(input);
   end if;
   joining_user := input->>'userId';
+  if joined_team is null then
+    select t.id into joined_team from group_commerce.find_team(null, input->>'code') t;
+  end if;
   select t as team, c as campaign, terms,
     coalesce(group_commerce.team_fault(t), group_commerce.teams_fault(c)) as fault,
     (select p from group_commerce.participants p where p.user_id = joining_user and p.campaign_id = c.id
       and coalesce(p.team_id, '') = t.id and p.state <> 'released') as place
   into found_team
-  from group_commerce.find_team(input->>'teamId', input->>'code') t
+  from group_commerce.teams t
   join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id,
-    group_commerce.selling_terms(c, (input->>'graceSeconds')::int) terms;
+    group_commerce.selling_terms(c, (input->>'graceSeconds')::int) terms
+  where t.id = joined_team;
   if not found then
     perform platform.fail('not_found');
   end if;
+  if (found_team.team).status = 'merged' and input->>'teamId' is null then
+    raise exception using errcode = 'serialization_failure', message = 'the team was merged meanwhile';
+  end if;
   if (found_team.place).id is not null then
     return platform.leave(call, 'teams.join',
-      group_commerce.place_answer(found_team.team, found_team.place, found_team.campaign));
+      group_commerce.place_answer(group_commerce.team_json(found_team.team), found_team.place, found_team.campaign));
   end if;
   return group_commerce.enter_team(call, 'teams.join', found_team.campaign, found_team.team, found_team.terms,
     found_team.fault, input);
@@ -5674,7 +5681,8 @@ begin
     select * into team from group_commerce.teams t where t.id = team.id;
     select * into participant from group_commerce.participants p where p.id = participant.id;
   end if;
-  return platform.leave(call, 'teams.leave', group_commerce.place_answer(team, participant, campaign)
+  return platform.leave(call, 'teams.leave', group_commerce.place_answer(group_commerce.team_json(team), participant,
+      campaign)
     || jsonb_build_object('changedSkus', changed));
 end
 $function$;
@@ -6091,21 +6099,18 @@ $function$;
 alter function group_commerce.offer_places(character varying) owner to fusion_group_commerce;
 revoke all on function group_commerce.offer_places(character varying) from public;
 
--- function: group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,timestamp with time zone,boolean)
+-- function: group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,numeric,timestamp with time zone,boolean)
 -- src/db/group-commerce/places.sql
-CREATE OR REPLACE FUNCTION group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb, latest_end timestamp with time zone, is_charged_at_once boolean)
+CREATE OR REPLACE FUNCTION group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb, total numeric, latest_end timestamp with time zone, is_charged_at_once boolean)
  RETURNS void
  LANGUAGE sql
 AS $function$
-  select payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
-    'campaignId', c.id, 'userId', input->'userId', 'amount', coalesce(input->'amounts'->'total', to_jsonb(c.price)),
-    'canFall', c.tiers is not null, 'currency', c.currency, 'taxCalculation', input->'amounts'->'taxCalculation',
-    'mode', case when is_charged_at_once then 'order'
+  select payments.open_place_payment(input, c.id, total, c.currency, case when is_charged_at_once then 'order'
       when latest_end <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
-      else 'card' end))
+      else 'card' end, c.tiers is not null)
 $function$;
-alter function group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,timestamp with time zone,boolean) owner to fusion_group_commerce;
-revoke all on function group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,timestamp with time zone,boolean) from public;
+alter function group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,numeric,timestamp with time zone,boolean) owner to fusion_group_commerce;
+revoke all on function group_commerce.open_payment_of_place(group_commerce.group_commerce_campaigns,jsonb,numeric,timestamp with time zone,boolean) from public;
 
 -- function: group_commerce.open_team(jsonb,jsonb)
 -- src/db/group-commerce/teams.sql
@@ -6165,19 +6170,37 @@ alter function group_commerce.participant_json(group_commerce.participants) owne
 revoke all on function group_commerce.participant_json(group_commerce.participants) from public;
 grant execute on function group_commerce.participant_json(group_commerce.participants) to fusion_reader;
 
--- function: group_commerce.place_answer(group_commerce.teams,group_commerce.participants,group_commerce.group_commerce_campaigns)
+-- function: group_commerce.payments_of_places(jsonb)
+-- src/db/group-commerce/places.sql
+CREATE OR REPLACE FUNCTION group_commerce.payments_of_places(joins jsonb)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select coalesce(array_agg(p.payment_id::text), '{}')
+  from jsonb_to_recordset(joins) as j("userId" varchar, "campaignId" varchar)
+  join group_commerce.participants p on p.user_id = j."userId" and p.campaign_id = j."campaignId"
+    and p.state <> 'released'
+$function$;
+alter function group_commerce.payments_of_places(jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.payments_of_places(jsonb) from public;
+grant execute on function group_commerce.payments_of_places(jsonb) to fusion_payments;
+
+-- function: group_commerce.place_answer(jsonb,group_commerce.participants,group_commerce.group_commerce_campaigns)
 -- src/db/group-commerce/teams.sql
-CREATE OR REPLACE FUNCTION group_commerce.place_answer(t group_commerce.teams, p group_commerce.participants, c group_commerce.group_commerce_campaigns)
+CREATE OR REPLACE FUNCTION group_commerce.place_answer(team jsonb, p group_commerce.participants, c group_commerce.group_commerce_campaigns)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 AS $function$
-  select jsonb_build_object('team', group_commerce.team_json(t)
-      || case when t.leader <> platform.shopper()->>'customer' then '{"leader": null}'::jsonb else '{}' end,
+  select jsonb_build_object('team', case when team->>'leader' <> platform.shopper()->>'customer'
+      then team || '{"leader": null}' else team end,
     'participant', group_commerce.participant_json(p) || group_commerce.place_terms(c))
 $function$;
-alter function group_commerce.place_answer(group_commerce.teams,group_commerce.participants,group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
-revoke all on function group_commerce.place_answer(group_commerce.teams,group_commerce.participants,group_commerce.group_commerce_campaigns) from public;
+alter function group_commerce.place_answer(jsonb,group_commerce.participants,group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.place_answer(jsonb,group_commerce.participants,group_commerce.group_commerce_campaigns) from public;
 
 -- function: group_commerce.place_is_kept(character varying)
 -- src/db/group-commerce/money.sql
@@ -6289,10 +6312,16 @@ AS $function$
 declare
   chosen_sku constant varchar := coalesce(input->>'sku', case when coalesce(cardinality(c.skus), 1) = 1 then c.sku end);
   quantity constant integer := coalesce((input->>'quantity')::integer, 1);
-  faults jsonb := group_commerce.invite_faults(c.id, input);
+  faults jsonb := '[]';
   fault text;
   amounts jsonb;
 begin
+  if not has_tax and not input ?| '{sku,quantity,invitedBy,shippingOptionId}' and c.skus is null then
+    return input || jsonb_build_object('sku', c.sku, 'quantity', 1); -- most places: one unit at the campaign's price
+  end if;
+  if input->>'invitedBy' is not null then
+    faults := group_commerce.invite_faults(c.id, input);
+  end if;
   if chosen_sku is null then
     fault := format('is required: one of %s', array_to_string(c.skus, ', '));
   elsif chosen_sku <> all(coalesce(c.skus, array[c.sku])) then
@@ -7025,6 +7054,34 @@ end
 $function$;
 alter function group_commerce.shrink_teams(text[],text[],text) owner to fusion_group_commerce;
 revoke all on function group_commerce.shrink_teams(text[],text[],text) from public;
+
+-- function: group_commerce.take_entry(character varying,character varying,group_commerce.waiting_places)
+-- src/db/group-commerce/waiting.sql
+CREATE OR REPLACE FUNCTION group_commerce.take_entry(of_campaign character varying, joining_user character varying, w group_commerce.waiting_places)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if w.id is null then
+    perform from group_commerce.waiting_places y
+    where y.user_id = joining_user and y.campaign_id = of_campaign and y.state = 'offered'
+      and y.offered_until > platform.clock();
+    if not found then
+      return;
+    end if;
+  else
+    update group_commerce.waiting_places y set state = 'taken', updated_at = platform.clock()
+    where y.id = w.id and y.state = w.state and (y.state = 'waiting' or y.offered_until > platform.clock());
+    if found then
+      return;
+    end if;
+  end if;
+  raise exception using errcode = 'serialization_failure', message = 'the entry in the waiting list changed';
+end
+$function$;
+alter function group_commerce.take_entry(character varying,character varying,group_commerce.waiting_places) owner to fusion_group_commerce;
+revoke all on function group_commerce.take_entry(character varying,character varying,group_commerce.waiting_places) from public;
 
 -- function: group_commerce.team_counts(character varying)
 -- src/db/group-commerce/campaigns.sql
@@ -14907,9 +14964,9 @@ alter function payments.open_payments(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.open_payments(jsonb,jsonb) from public;
 grant execute on function payments.open_payments(jsonb,jsonb) to fusion_worker;
 
--- function: payments.open_place_payment(jsonb)
+-- function: payments.open_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean)
 -- src/db/payments/campaign-places.sql
-CREATE OR REPLACE FUNCTION payments.open_place_payment(input jsonb)
+CREATE OR REPLACE FUNCTION payments.open_place_payment(place jsonb, campaign character varying, amount numeric, currency character varying, mode character varying, can_fall boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -14922,10 +14979,9 @@ begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
       user_id, tax_calculation, authorized, stripe_account, created_at, updated_at, checked_at)
-    select input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
-      'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId',
-      input->>'taxCalculation',
-      case when (input->>'canFall')::boolean and input->>'mode' = 'hold' then (input->>'amount')::numeric end,
+    select place->>'paymentId', place->>'orderId', open_place_payment.amount, open_place_payment.currency,
+      'pending', tenant, open_place_payment.mode, campaign, place->>'userId', place->'amounts'->>'taxCalculation',
+      case when can_fall and open_place_payment.mode = 'hold' then open_place_payment.amount end,
       t.stripe_account, now_at, now_at, now_at
     from platform.tenants t where t.id = tenant
     returning p as created
@@ -14939,9 +14995,9 @@ begin
   select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s;
 end
 $function$;
-alter function payments.open_place_payment(jsonb) owner to fusion_payments;
-revoke all on function payments.open_place_payment(jsonb) from public;
-grant execute on function payments.open_place_payment(jsonb) to fusion_group_commerce;
+alter function payments.open_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) owner to fusion_payments;
+revoke all on function payments.open_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) from public;
+grant execute on function payments.open_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) to fusion_group_commerce;
 
 -- function: payments.open_places(jsonb,jsonb)
 -- src/db/payments/campaign-places.sql
@@ -14955,9 +15011,9 @@ begin
   perform platform.enter_as(call, input->>'tenant');
   return jsonb_build_object('tasks', (
     select coalesce(jsonb_agg(distinct payments.intent_task(p)), '[]')
-    from jsonb_array_elements(input->'joins') j
-    join payments.payments p on p.campaign_id = j->>'campaignId' and p.user_id = j->>'userId'
-    where payments.lacks_intent(p)));
+    from payments.payments p
+    where p.payment_id = any((select group_commerce.payments_of_places(input->'joins'))::text[])
+      and payments.lacks_intent(p)));
 end
 $function$;
 alter function payments.open_places(jsonb,jsonb) owner to fusion_payments;
