@@ -7064,10 +7064,8 @@ CREATE OR REPLACE FUNCTION group_commerce.take_entry(of_campaign character varyi
 AS $function$
 begin
   if w.id is null then
-    perform from group_commerce.waiting_places y
-    where y.user_id = joining_user and y.campaign_id = of_campaign and y.state = 'offered'
-      and y.offered_until > platform.clock();
-    if not found then
+    if not exists (select from group_commerce.waiting_places y where y.user_id = joining_user
+        and y.campaign_id = of_campaign and y.state = 'offered' and y.offered_until > platform.clock()) then
       return;
     end if;
   else

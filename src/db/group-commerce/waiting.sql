@@ -161,10 +161,8 @@ create or replace function group_commerce.take_entry(of_campaign varchar, joinin
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if w.id is null then
-    perform from group_commerce.waiting_places y
-    where y.user_id = joining_user and y.campaign_id = of_campaign and y.state = 'offered'
-      and y.offered_until > platform.clock();
-    if not found then
+    if not exists (select from group_commerce.waiting_places y where y.user_id = joining_user
+        and y.campaign_id = of_campaign and y.state = 'offered' and y.offered_until > platform.clock()) then
       return;
     end if;
   else
