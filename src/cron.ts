@@ -2,9 +2,11 @@ import { Budget, budgetOf, type jobBudgets } from './base/budget.ts';
 import { cellAttribute, defaultCell } from './base/cells.ts';
 import { ApiError } from './base/errors.ts';
 import { describeError, log } from './base/log.ts';
+import { Steps } from './base/steps.ts';
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
 import { expireCarts } from './domain/carts/carts.ts';
+import type { ChangedStock } from './domain/group-commerce/batches.ts';
 import {
   expireCampaigns,
   freeLostPlaces,
@@ -31,6 +33,7 @@ import { requestLostVatChecks } from './domain/tax/vat-checks.ts';
 import { voidLabels } from './domain/voids.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { consumeKafka } from './events/external-events.ts';
+import { isDatabaseAvailable } from './events/message.ts';
 import { relayAll } from './events/relay.ts';
 import { invalidateProducts } from './http/edge-cache.ts';
 
@@ -50,6 +53,17 @@ async function invalidateAll(context: Context, changed: { tenant: string; skus: 
     );
   }
 }
+
+/**
+ * The steps of a job. The error of each is logged. While the database is unavailable, the later steps are left out: each
+ * would only wait for its timeout.
+ */
+const stepsOf = (context: Context, cause: string, budget: Budget) =>
+  new Steps(budget, async (step, error) => {
+    const line = { kind: 'job' as const, id: cause, tenant: null, cell: cellAttribute(context.db.cell), step };
+    log({ ...line, outcome: 'step_failed', durationMs: 0, dbCalls: context.db.usage.calls, ...describeError(error) });
+    return error instanceof ApiError && error.code === 'unavailable' && !(await isDatabaseAvailable(context));
+  });
 
 const expireHoldsJob: Job = {
   name: 'expire-holds',
@@ -89,24 +103,29 @@ const decideHoldsJob: Job = {
 
 const campaignsJob: Job = {
   name: 'campaigns',
-  async run(context, _env, _cause, budget) {
-    const expired = await expireCampaigns(context, budget);
+  async run(context, _env, cause, budget) {
+    const steps = stepsOf(context, cause, budget);
+    const none: { freed: number; released: number; changed: ChangedStock } = { freed: 0, released: 0, changed: [] };
+    const expired = await steps.run('expire', (left) => expireCampaigns(context, left), 0);
     // However many teams are due, time remains for the others: a call that merges teams takes up to a second.
-    const endedTeams =
-      (await endTeams(context, budget.part(40, 4))) + (await cancelTeams(context, {}, budget.part(20, 2)));
-    const endedCampaigns = await endCampaignsOfTeams(context, budget);
-    const priced = await priceCampaigns(context, budget);
-    const { freed, changed } = await freeUnsecured(context, budget);
-    const lost = await freeLostPlaces(context, budget);
-    const waiting = await updateWaitingLists(context, budget);
-    const ended = await releaseCampaigns(context, {}, budget);
-    const releasedTeams = await releaseTeams(context, {}, budget);
-    await invalidateAll(context, [...changed, ...lost.changed, ...ended.changed, ...releasedTeams.changed]);
-    const ordered = await settleCampaigns(context, {}, budget);
-    const settledTeams = await settleTeams(context, {}, budget);
+    const ended = await steps.run('end-teams', (left) => endTeams(context, left.part(40, 4)), 0);
+    const cancelled = await steps.run('cancel-teams', (left) => cancelTeams(context, {}, left.part(20, 2)), 0);
+    const endedCampaigns = await steps.run('end-campaigns', (left) => endCampaignsOfTeams(context, left), 0);
+    const priced = await steps.run('price', (left) => priceCampaigns(context, left), 0);
+    const unsecured = await steps.run('free-unsecured', (left) => freeUnsecured(context, left), none);
+    const lost = await steps.run('free-lost', (left) => freeLostPlaces(context, left), none);
+    const waiting = await steps.run('waiting-lists', (left) => updateWaitingLists(context, left), 0);
+    const released = await steps.run('release', (left) => releaseCampaigns(context, {}, left), none);
+    const teams = await steps.run('release-teams', (left) => releaseTeams(context, {}, left), none);
+    const changed = [...unsecured.changed, ...lost.changed, ...released.changed, ...teams.changed];
+    await steps.run('invalidate', () => invalidateAll(context, changed), undefined);
+    const ordered = await steps.run('settle', (left) => settleCampaigns(context, {}, left), 0);
+    const settledTeams = await steps.run('settle-teams', (left) => settleTeams(context, {}, left), 0);
+    steps.end();
     return {
-      ...{ expired: expired + endedCampaigns, priced, freed: freed + lost.freed, waiting, released: ended.released },
-      ...{ ordered, endedTeams, settledTeams, releasedTeams: releasedTeams.released },
+      ...{ expired: expired + endedCampaigns, priced, freed: unsecured.freed + lost.freed, waiting },
+      ...{ released: released.released, ordered, endedTeams: ended + cancelled, settledTeams },
+      ...{ releasedTeams: teams.released },
     };
   },
 };
@@ -183,13 +202,18 @@ const consumeKafkaJob: Job = {
 
 const purgeJob: Job = {
   name: 'purge',
-  async run(context, _env, _cause, budget) {
+  async run(context, _env, cause, budget) {
+    const steps = stepsOf(context, cause, budget);
     let purged = 0;
     for (const name of ['platform.purge', 'orders.purge_carts'] as const) {
-      for (let deleted = -1; deleted !== 0 && budget.spend(); purged += deleted) {
-        ({ purged: deleted } = await context.db.run<{ purged: number }>(name, context.call, { limit: 5_000 }));
-      }
+      const purge = async (left: Budget) => {
+        for (let deleted = -1; deleted !== 0 && left.spend(); purged += deleted) {
+          ({ purged: deleted } = await context.db.run<{ purged: number }>(name, context.call, { limit: 5_000 }));
+        }
+      };
+      await steps.run(name, purge, undefined);
     }
+    steps.end();
     return { purged };
   },
 };

@@ -34,11 +34,13 @@ export function budgetOf(job: keyof typeof jobBudgets, cells: number): { seconds
 
 /** What remains of a job's calls and time. `spend` deducts calls and returns false once calls or time have run out. */
 export class Budget {
+  readonly #seconds: number;
   readonly #until: number;
   readonly #whole: Budget | undefined;
   #calls: number;
 
   constructor({ seconds, calls }: { seconds: number; calls: number }, whole?: Budget) {
+    this.#seconds = seconds;
     this.#until = Date.now() + seconds * 1000;
     this.#calls = calls;
     this.#whole = whole;
@@ -58,5 +60,15 @@ export class Budget {
   /** A part with at most this many calls and seconds. What it spends is also spent of the whole. */
   part(calls: number, seconds = Number.POSITIVE_INFINITY): Budget {
     return new Budget({ seconds: Math.min(seconds, (this.#until - Date.now()) / 1000), calls }, this);
+  }
+
+  /** A budget with the calls that remain, at least one, and with all of the time again. */
+  renewTime(): Budget {
+    return new Budget({ seconds: this.#seconds, calls: Math.max(1, this.#calls) });
+  }
+
+  /** A part with this share of the calls and of the time that remain, and at least one call. */
+  share(of: number): Budget {
+    return this.part(Math.max(1, Math.floor(this.#calls * of)), ((this.#until - Date.now()) / 1000) * of);
   }
 }
