@@ -247,3 +247,42 @@ test('shipments of an older database have all units of their orders, which count
     await client.end();
   }
 });
+
+test('places of an older database name the SKU of their campaign, and their units count as secured', async () => {
+  const url = await createDatabase();
+  const folders = await writeFiles('one_unit', {});
+  const all = await readdir(join(repository, 'migrations'));
+  const older = all.filter((name) => name < '20261201000000_form_teams.sql');
+  expect(older.length).toBeLessThan(all.length);
+  for (const name of older) await copyFile(join(repository, 'migrations', name), join(folders.dir, name));
+  await migrate({ url, ...folders });
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    await createTenant(client, 'shop', 'Shop');
+    await createTenant(client, 'other', 'Other');
+    for (const tenant of ['shop', 'other']) {
+      await client.query(`begin; select set_config('app.tenant_id', '${tenant}', true);
+        insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, price,
+          original_price, min_participants, max_participants, actual_participants, secured_participants, start_time,
+          end_time, status)
+          select '${tenant}-c', '${tenant}', 'p', '${tenant}-sku', 'EUR', 5, 9, 5, 9, 2, 1, now(), now() + interval '1 day',
+            'active';
+        insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, state, joined_at,
+          updated_at, secured_at)
+          select '${tenant}-' || n, '${tenant}', '${tenant}-c', 'u' || n, '${tenant}-o' || n,
+            case n when 1 then 'secured' else 'joined' end, now(), now(), case n when 1 then now() end
+          from generate_series(1, 2) n;
+        commit`);
+    }
+    await migrate({ url });
+    for (const tenant of ['shop', 'other']) {
+      await client.query(`select set_config('app.tenant_id', '${tenant}', false)`);
+      const { rows } = await client.query(`select p.sku, p.quantity, c.secured_units
+        from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id`);
+      expect(rows).toEqual(Array(2).fill({ sku: `${tenant}-sku`, quantity: 1, secured_units: 1 }));
+    }
+  } finally {
+    await client.end();
+  }
+});
