@@ -9,7 +9,7 @@
 -- least `idleSeconds` ago. Returns {done, more, tenant}; repeat while `more`. Emits order.created, inventory.reserved,
 -- payment.capture.requested.
 create or replace function group_commerce.settle_teams(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
   teams record;
 begin
@@ -25,7 +25,7 @@ $$;
 -- The counts of the teams stay as they were at their end. `input`: {tenant?, teamIds?, idleSeconds?, limit}, as in
 -- settle_teams. Returns {done, more, tenant, skus}; repeat while `more`. Emits payment.cancelled, inventory.released.
 create or replace function group_commerce.release_teams(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
   teams record;
 begin
@@ -41,10 +41,12 @@ $$;
 -- The oldest teams with this condition of one tenant that have the same value in the column `same`, up to `limit`.
 -- `condition` must be that of a partial index which begins with the tenant. Without `tenant` a random tenant is picked,
 -- so that no tenant waits until all teams of another one are settled. `condition` and `same` become part of a query:
--- they come from the functions above, never from a request.
+-- they come from the functions above, never from a request. The settings keep the plan on that index, in its order: the
+-- table changes faster than its statistics when many teams end at once.
 create or replace function group_commerce.find_unsettled_teams(condition text, same text, input jsonb,
   out tenant varchar, out ids text[], out common varchar)
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off as $$
 declare
   excluded_ids constant text[] := platform.keys_set_aside('campaigns');
   until_time constant timestamptz := platform.clock() - make_interval(secs => coalesce((input->>'idleSeconds')::int, 0));
@@ -53,10 +55,13 @@ declare
 begin
   tenant := input->>'tenant';
   if tenant is null then
+    -- One team of each tenant is looked up. For `exists`, a plan may read all teams.
     execute format('select t.id from platform.tenants_with_rows(''group_commerce.teams'', %1$L) t(id)
+      cross join lateral (
+        select from group_commerce.teams x where x.tenant_id = t.id and (%1$s)
+          and x.updated_at <= $1 and x.id <> all($2) limit 1
+      ) has_work
       where t.id <> all(string_to_array(current_setting(''app.away'', true), '' ''))
-        and exists (select from group_commerce.teams x where x.tenant_id = t.id and (%1$s)
-          and x.updated_at <= $1 and x.id <> all($2))
       order by random() limit 1', condition) into tenant using until_time, excluded_ids;
   end if;
   execute format('select array_agg(u.id::text order by u.id), min(u.common)
@@ -89,9 +94,13 @@ begin
   end if;
   perform platform.act_as(tenant);
   excluded_ids := platform.keys_set_aside('campaigns');
+  -- Each team is looked up by itself. Otherwise a plan may read the places by id, past all that are released already.
   ids := array(
-    select p.id from group_commerce.participants p
-    where p.team_id = any(team_ids) and p.state = any(states) and p.id <> all(excluded_ids)
+    select p.id from unnest(team_ids) t(id) cross join lateral (
+      select x.id from group_commerce.participants x
+      where x.team_id = t.id and x.state = any(states) and x.id <> all(excluded_ids)
+      order by x.team_id, x.id limit (input->>'limit')::int
+    ) p
     order by p.id limit (input->>'limit')::int);
   for result in select jsonb_array_elements(platform.process_rows('campaigns', step, tenant, ids, input)) loop
     done := done + (result->>'done')::int;
