@@ -4955,6 +4955,8 @@ CREATE OR REPLACE FUNCTION group_commerce.find_unsettled_teams(condition text, s
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_sort TO 'off'
+ SET enable_bitmapscan TO 'off'
 AS $function$
 declare
   excluded_ids constant text[] := platform.keys_set_aside('campaigns');
@@ -4964,10 +4966,13 @@ declare
 begin
   tenant := input->>'tenant';
   if tenant is null then
+    -- One team of each tenant is looked up. For `exists`, a plan may read all teams.
     execute format('select t.id from platform.tenants_with_rows(''group_commerce.teams'', %1$L) t(id)
+      cross join lateral (
+        select from group_commerce.teams x where x.tenant_id = t.id and (%1$s)
+          and x.updated_at <= $1 and x.id <> all($2) limit 1
+      ) has_work
       where t.id <> all(string_to_array(current_setting(''app.away'', true), '' ''))
-        and exists (select from group_commerce.teams x where x.tenant_id = t.id and (%1$s)
-          and x.updated_at <= $1 and x.id <> all($2))
       order by random() limit 1', condition) into tenant using until_time, excluded_ids;
   end if;
   execute format('select array_agg(u.id::text order by u.id), min(u.common)
@@ -6500,9 +6505,13 @@ begin
   end if;
   perform platform.act_as(tenant);
   excluded_ids := platform.keys_set_aside('campaigns');
+  -- Each team is looked up by itself. Otherwise a plan may read the places by id, past all that are released already.
   ids := array(
-    select p.id from group_commerce.participants p
-    where p.team_id = any(team_ids) and p.state = any(states) and p.id <> all(excluded_ids)
+    select p.id from unnest(team_ids) t(id) cross join lateral (
+      select x.id from group_commerce.participants x
+      where x.team_id = t.id and x.state = any(states) and x.id <> all(excluded_ids)
+      order by x.team_id, x.id limit (input->>'limit')::int
+    ) p
     order by p.id limit (input->>'limit')::int);
   for result in select jsonb_array_elements(platform.process_rows('campaigns', step, tenant, ids, input)) loop
     done := done + (result->>'done')::int;
@@ -6631,6 +6640,7 @@ CREATE OR REPLACE FUNCTION group_commerce.release_teams(call jsonb, input jsonb)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   teams record;
@@ -6756,6 +6766,7 @@ CREATE OR REPLACE FUNCTION group_commerce.settle_teams(call jsonb, input jsonb)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   teams record;
