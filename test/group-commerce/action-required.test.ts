@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { cronUntil, type Store, startStore, until } from '../support/harness.ts';
@@ -181,4 +182,86 @@ describe('a saved card whose bank asks for the buyer', () => {
     expect(await intentsOf(place.orderId)).toEqual([{ status: 'succeeded', captured: 1500, refunded: 0 }]);
     expect((await orderOf(started)).total).toBe(15);
   });
+});
+
+describe('the deadline of a charge for which the bank asks', () => {
+  /** The deadline, moved to a whole millisecond: crons have no finer times. */
+  async function deadlineOf({ place }: Started): Promise<Date> {
+    const [row] = await store.database.query<{ action_by: Date }>(
+      `with hold as (
+         update inventory.reservations set expires_at = date_trunc('milliseconds', expires_at) where order_id = $1
+       )
+       update payments.payments set action_by = date_trunc('milliseconds', action_by) where order_id = $1
+       returning action_by`,
+      [place.orderId],
+    );
+    if (!row) throw new Error('there is no payment');
+    return row.action_by;
+  }
+  const after = (time: Date, milliseconds: number) => new Date(time.getTime() + milliseconds);
+
+  test('is the first moment at which the cron gives the place up', async () => {
+    const started = await start('END-EXACT');
+    const deadline = await deadlineOf(started);
+    for (let turn = 0; turn < 3; turn++) await store.cron('* * * * *', after(deadline, -1));
+    await store.settled();
+    expect((await orderOf(started)).status).toBe('created');
+    expect(await holdEndOf(started.place.orderId)).toBeCloseTo(24, 1);
+    await cronUntil(store, deadline, async () => (await orderOf(started)).status === 'failed');
+    await until(async () => (await fixture.statesOf(started.campaign.id))['user-0'] === 'released');
+    await shop.quiet();
+    expect(await intentsOf(started.place.orderId)).toEqual([{ status: 'canceled', captured: 0, refunded: 0 }]);
+    await shop.audit();
+  });
+
+  test.each([-1, 0, 1])(
+    'does not end a charge that the buyer has confirmed, if the webhook is lost (a cron %i ms after the deadline)',
+    async (offset) => {
+      const started = await start(`END-LOST${offset}`);
+      const deadline = await deadlineOf(started);
+      await shop.webhooks({ lose: 1 });
+      await confirm(started, 'pm_card_authenticationRequired', 'succeed');
+      await shop.webhooks({ lose: 0 });
+      await cronUntil(store, after(deadline, offset), async () => (await orderOf(started)).status !== 'created');
+      expect((await orderOf(started)).status).toBe('confirmed');
+      await until(async () => (await fixture.statesOf(started.campaign.id))['user-0'] === 'charged');
+      await shop.quiet();
+      expect(await intentsOf(started.place.orderId)).toEqual([{ status: 'succeeded', captured: 2000, refunded: 0 }]);
+      await shop.audit();
+    },
+  );
+
+  // The later the confirmation begins, the further the cron has come.
+  test.each([0, 20, 80, 160, 320])(
+    'gives the buyer a place or takes no money, if both meet (the buyer begins %i ms after the cron)',
+    async (delay) => {
+      const started = await start(`END-RACE-${delay}`);
+      const deadline = await deadlineOf(started);
+      const giveUp = async () => {
+        for (let turn = 0; turn < 3; turn++) await store.cron('* * * * *', deadline);
+      };
+      const { clientSecret } = await paymentOf(started);
+      const pay = async () => {
+        await sleep(delay);
+        await fixture.confirmSecret(clientSecret, 'pm_card_visa');
+      };
+      await Promise.all([giveUp(), pay()]);
+      await cronUntil(store, after(deadline, 60_000), async () => (await orderOf(started)).status !== 'created');
+      const { status } = await orderOf(started);
+      const isKept = status === 'confirmed';
+      await until(
+        async () => (await fixture.statesOf(started.campaign.id))['user-0'] === (isKept ? 'charged' : 'released'),
+      );
+      await shop.quiet();
+      const [intent] = await intentsOf(started.place.orderId);
+      const kept = { captured: intent?.captured, refunded: intent?.refunded };
+      if (isKept) expect(kept).toEqual({ captured: 2000, refunded: 0 });
+      else expect([status, kept.refunded]).toEqual(['failed', kept.captured]);
+      // The other place of the campaign was never paid.
+      const left = { quantity: isKept ? 4 : 5, reserved: 0 };
+      await until(async () => (await fixture.stockOf(started.campaign.sku))?.reserved === 0);
+      expect(await fixture.stockOf(started.campaign.sku)).toEqual(left);
+      await shop.audit();
+    },
+  );
 });

@@ -1,15 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { addShopper } from '../support/shoppers.ts';
 
 // `invitedBy` says who brought a buyer. A referral counts while the invited place is charged.
 
 let store: Store;
 let fixture: ReturnType<typeof campaignFixture>;
+let shop: ReturnType<typeof paymentFixture>;
 beforeAll(async () => {
   store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000' } });
   fixture = campaignFixture(store);
+  shop = paymentFixture(store);
 });
 afterAll(() => store.close());
 
@@ -131,6 +134,81 @@ describe('a referral', () => {
     await store.send('POST', `/v1/payments/${payment_id}/refunds`, { restock });
     await until(async () => (await referralsOf(campaign.id))[0].charged === 0);
     expect(await stateOf(campaign.id, 'b')).toBe(restock ? 'released' : 'charged');
+  });
+
+  describe('whose place was refunded, and the refund fails at the bank', () => {
+    /** Charges the invited place of `b` and refunds it. `fail` makes the bank return the refund. */
+    async function refund(sku: string, restock: boolean) {
+      const campaign = await fixture.start(sku, 10);
+      await fixture.join(campaign.id, 'a');
+      await fixture.join(campaign.id, 'b', { invitedBy: 'a' });
+      await until(async () => (await stateOf(campaign.id, 'b')) === 'ordered');
+      await charge(campaign.id, 'b');
+      const place = await placeOf(campaign.id, 'b');
+      await store.send('POST', `/v1/payments/${place.payment_id}/refunds`, { restock });
+      await until(async () => (await referralsOf(campaign.id))[0].charged === 0);
+      await shop.quiet();
+      const [intent] = await fixture.intentsOf([place.order_id]);
+      const made = (await shop.state()).refunds.find((each) => each.payment_intent === intent?.id);
+      const fail = async () => {
+        await shop.emulator('POST', 'dashboard/fail_refund', { refund: made?.id });
+        await until(async () => (await shop.orderOf(place.order_id)).status !== 'refunded');
+        await shop.quiet();
+      };
+      return { campaign, orderId: place.order_id, fail };
+    }
+    const refundedOf = async (orderId: string) =>
+      (
+        await store.database.query<{ refunded: boolean }>(
+          'select refunded from group_commerce.participants where order_id = $1',
+          [orderId],
+        )
+      )[0]?.refunded;
+
+    test('counts again, with its place and its order, if the units were not put back', async () => {
+      const { campaign, orderId, fail } = await refund('REF-13', false);
+      expect(await refundedOf(orderId)).toBe(true);
+      await fail();
+      expect(await referralsOf(campaign.id)).toEqual([{ userId: 'a', invited: 1, charged: 1 }]);
+      expect(await refundedOf(orderId)).toBe(false);
+      expect(await stateOf(campaign.id, 'b')).toBe('charged');
+      expect(await shop.orderOf(orderId)).toMatchObject({ status: 'confirmed', payment: { amountRefunded: 0 } });
+      expect(await fixture.stockOf('REF-13')).toEqual({ quantity: 8, reserved: 1 });
+      // The merchant refunds it again, and then it counts no longer.
+      const { payment_id } = await placeOf(campaign.id, 'b');
+      await store.send('POST', `/v1/payments/${payment_id}/refunds`, { restock: true });
+      await until(async () => (await stateOf(campaign.id, 'b')) === 'released');
+      expect(await referralsOf(campaign.id)).toEqual([{ userId: 'a', invited: 0, charged: 0 }]);
+      expect(await fixture.stockOf('REF-13')).toEqual({ quantity: 9, reserved: 1 });
+      await shop.quiet();
+      await shop.audit();
+    });
+
+    test('stays ended if the place is gone: its order is cancelled, and no unit is taken or freed twice', async () => {
+      const { campaign, orderId, fail } = await refund('REF-14', true);
+      expect(await stateOf(campaign.id, 'b')).toBe('released');
+      await fail();
+      const outcome = async () => [
+        (await referralsOf(campaign.id))[0],
+        await stateOf(campaign.id, 'b'),
+        (await shop.orderOf(orderId)).status,
+        (await fixture.read(campaign.id)).actualParticipants,
+        await fixture.stockOf('REF-14'),
+      ];
+      const expected = [
+        { userId: 'a', invited: 0, charged: 0 },
+        'released',
+        'cancelled',
+        1,
+        { quantity: 9, reserved: 1 },
+      ];
+      expect(await outcome()).toEqual(expected);
+      expect((await shop.orderOf(orderId)).failureReason).toBe('refund_failed');
+      // The cron looks for places of ended orders whose message was lost.
+      await store.cron('* * * * *', new Date(Date.now() + 600_000));
+      expect(await outcome()).toEqual(expected);
+      expect(await fixture.join(campaign.id, 'b', { invitedBy: 'a' })).toMatchObject({ status: 201 });
+    });
   });
 
   test('of a free place counts at once when the campaign succeeds', async () => {
