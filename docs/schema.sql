@@ -6251,16 +6251,20 @@ declare
   campaigns text[];
   rooms integer[];
   are_running boolean[];
+  have_moved boolean[]; -- a flag for each target: to search `moved` for each of them would take most of the time
   members jsonb; -- {team: [user]}
+  users_of jsonb[]; -- the members of each target and of the teams that move into it
   mover record;
   users text[];
-  chosen integer;
+  chosen integer; -- the position of the mover's target in these arrays
+  own integer; -- the mover's own position, if it is a possible target too
 begin
   moved := '{}';
   targets := '{}';
   select array_agg(t.id::text order by t.id), array_agg(t.campaign_id::text order by t.id),
-    array_agg(t.size - t.joined order by t.id), array_agg(t.end_time > now_at order by t.id)
-  into team_ids, campaigns, rooms, are_running
+    array_agg(t.size - t.joined order by t.id), array_agg(t.end_time > now_at order by t.id),
+    array_agg(false)
+  into team_ids, campaigns, rooms, are_running, have_moved
   from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
   where t.id = any(target_ids) and t.status = (select 'forming') and t.merge_refusals = 0
     -- In a team whose time is over, no further place can be secured.
@@ -6273,6 +6277,7 @@ begin
     select p.team_id, jsonb_agg(p.user_id) as users from group_commerce.participants p
     where p.team_id = any(ids || team_ids) and p.state <> 'released' group by p.team_id
   ) m;
+  users_of := array(select coalesce(members->u.id, '[]') from unnest(team_ids) with ordinality u(id, n) order by u.n);
   for mover in
     select t.id, t.campaign_id, t.joined, runs.is_running
     from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
@@ -6285,15 +6290,20 @@ begin
     continue when mover.id = any(moved) or mover.id = any(targets);
     users := array(select jsonb_array_elements_text(members->mover.id));
     select o.n into chosen
-    from unnest(team_ids, campaigns, rooms, are_running) with ordinality o(id, campaign, room, is_running, n)
+    from unnest(team_ids, campaigns, rooms, are_running, have_moved, users_of) with ordinality
+      o(id, campaign, room, is_running, has_moved, members, n)
     where o.campaign = mover.campaign_id and o.is_running = mover.is_running and o.room >= mover.joined
-      and o.id <> mover.id and o.id <> all(moved) and not coalesce(members->o.id ?| users, false)
+      and o.id <> mover.id and not o.has_moved and not o.members ?| users
     order by (not o.is_running and o.room = mover.joined) desc, o.n limit 1;
     if found then
       moved := moved || mover.id::text;
       targets := targets || team_ids[chosen];
+      own := array_position(team_ids, mover.id::text);
+      if own is not null then
+        have_moved[own] := true;
+      end if;
       rooms[chosen] := rooms[chosen] - mover.joined;
-      members := jsonb_set(members, array[team_ids[chosen]], (members->team_ids[chosen]) || (members->mover.id));
+      users_of[chosen] := users_of[chosen] || coalesce(members->mover.id, '[]');
     end if;
   end loop;
   select coalesce(array_agg(m.id order by m.n), '{}'), coalesce(array_agg(m.target order by m.n), '{}')
