@@ -45,6 +45,10 @@ export function formatCounts(books: Books, journal: Journal, operations: readonl
 const tally = (names: readonly string[]): string =>
   [...groupBy(names, (name) => name)].map(([name, all]) => `${all.length} × ${name}`).join('; ');
 
+/** Each finding in one line. A log that keeps only the beginning of a long message keeps these. */
+export const listFindings = (findings: readonly Finding[]): string[] =>
+  findings.map(({ check, message, subjects }) => [`${check}: ${message}`, ...subjects].join(' | '));
+
 /** Formats the findings by promise, and the histories of the first few. */
 export function formatFindings(findings: readonly Finding[], books: Books, journal: Journal): string[] {
   const shown = new Set<string>();
