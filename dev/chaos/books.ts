@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { topics } from '../../src/events/topics.ts';
-import { type GroupBooks, groupQueries } from './group-books.ts';
+import { type GroupBooks, groupQueries, readReferrals } from './group-books.ts';
 import type { ClientRequest } from './journal.ts';
 import type { ChaosPlatform } from './platform.ts';
 import { type SaleBooks, saleQueries } from './sale-books.ts';
@@ -221,6 +221,7 @@ export async function readBooks(
   const state = (await platform.emulator('GET', 'state')) as StripeState;
   return {
     ...rows,
+    referrals: await readReferrals(platform.worker.url, rows.campaigns),
     records: readRecords(platform, rows.events),
     intents: intentsOf(state),
     setups: state.setup_intents.map(({ status, metadata }) => ({ order: metadata.orderId ?? '', status })),

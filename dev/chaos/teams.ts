@@ -1,20 +1,20 @@
 import { cancelOrder, payForPlace } from './campaigns.ts';
+import { createGoods, type GroupTerms, pickPlace, pickTerms, pickUser } from './group-goods.ts';
 import { type ClientResponse, member, textOf } from './journal.ts';
 import { shippingAddress } from './orders.ts';
 import type { Story } from './shop.ts';
 import { termsOfJoin } from './terms.ts';
 
 type Team = { id: string; code: string };
+/** `members`: users who have a place or had one. `regular`: a user who joins several teams, some at the same time. */
+type Campaign = { id: string; teamSize: number; terms: GroupTerms; members: string[]; regular: string };
 
-/** Creates a product and a campaign with teams for it. Undefined if the API rejects one of them. */
-async function createCampaign(story: Story): Promise<{ id: string; teamSize: number } | undefined> {
+/** Creates what a campaign sells and the campaign with teams. Undefined if the API rejects one of them. */
+async function createCampaign(story: Story): Promise<Campaign | undefined> {
   const { random } = story;
-  const sku = story.unique('teams');
-  const product = await story.request('products.create', 'POST', '/v1/products', {
-    key: story.unique('product'),
-    body: { sku, name: `Teams ${sku}`, price: 30, currency: 'USD', inventory: random.int(5, 20) },
-  });
-  if (product?.status !== 201) return undefined;
+  const goods = await createGoods(story, 'teams', () => random.int(5, 20));
+  if (!goods) return undefined;
+  const { terms, fields } = pickTerms(story, goods);
   const teamSize = random.int(2, 3);
   const end = random.pickWeighted({ soon: 50, later: 20, far: 30 });
   // Cards are saved, not held, for a team that could still be merged when a hold has lapsed.
@@ -23,7 +23,7 @@ async function createCampaign(story: Story): Promise<{ id: string; teamSize: num
   const response = await story.request('campaigns.create', 'POST', '/v1/campaigns', {
     key: story.unique('campaign'),
     body: {
-      productId: textOf(product.body, 'id'),
+      productId: goods.productId,
       mode: 'teams',
       teamSize,
       teamSeconds: random.chance(0.7) ? random.int(3, 12) : 86_400,
@@ -32,26 +32,27 @@ async function createCampaign(story: Story): Promise<{ id: string; teamSize: num
       startTime: new Date(now - 60_000).toISOString(),
       endTime: new Date(now + lastsSeconds * 1000).toISOString(),
       successOn: random.pick(['joined', 'secured'] as const),
-      ...(random.chance(0.3) ? { maxPerCustomer: random.int(1, 2) } : {}),
+      ...fields,
     },
   });
-  return response?.status === 201 ? { id: textOf(response.body, 'id'), teamSize } : undefined;
+  if (response?.status !== 201) return undefined;
+  return { id: textOf(response.body, 'id'), teamSize, terms, members: [], regular: story.unique('regular') };
 }
 
-const bodyOf = (story: Story, userId: string) => ({
+const bodyOf = (story: Story, { terms, members }: Campaign, userId: string) => ({
   userId,
   merge: story.random.chance(0.9),
-  ...(story.random.chance(0.15) ? { quantity: 2 } : {}),
   ...termsOfJoin(story, shippingAddress),
+  ...pickPlace(story, terms, userId, members),
 });
 
-const join = (story: Story, team: Team, userId: string) =>
-  story.request(
-    'teams.join',
-    'POST',
-    story.random.chance(0.6) ? `/v1/teams/by-code/${team.code}/join` : `/v1/teams/${team.id}/join`,
-    { key: story.unique('join'), body: bodyOf(story, userId) },
-  );
+async function join(story: Story, campaign: Campaign, team: Team, userId: string) {
+  const path = story.random.chance(0.6) ? `/v1/teams/by-code/${team.code}/join` : `/v1/teams/${team.id}/join`;
+  const body = bodyOf(story, campaign, userId);
+  const joined = await story.request('teams.join', 'POST', path, { key: story.unique('join'), body });
+  if (joined?.status === 201) campaign.members.push(userId);
+  return joined;
+}
 
 /** Pays for the place of this response or not, and sometimes leaves the team. */
 async function keepPlace(story: Story, userId: string, entered: ClientResponse | undefined): Promise<void> {
@@ -74,25 +75,27 @@ async function keepPlace(story: Story, userId: string, entered: ClientResponse |
 }
 
 /** A leader opens a team, and the members join it by its code or id at the same time. */
-async function fillTeam(story: Story, campaign: { id: string; teamSize: number }, teams: Team[]): Promise<void> {
+async function fillTeam(story: Story, campaign: Campaign, teams: Team[]): Promise<void> {
   const { random } = story;
   await story.pause(0, 2_000);
-  const leader = story.unique('leader');
+  const leader = random.chance(0.15) ? campaign.regular : story.unique('leader');
   const opened = await story.request('teams.open', 'POST', `/v1/campaigns/${campaign.id}/teams`, {
     key: story.unique('team'),
-    body: { ...bodyOf(story, leader), listed: random.chance(0.5) },
+    body: { ...bodyOf(story, campaign, leader), listed: random.chance(0.5) },
   });
   const found = member(opened?.body, 'team');
   const team = { id: textOf(found, 'id'), code: textOf(found, 'code') };
   if (opened?.status !== 201) return;
   teams.push(team);
+  campaign.members.push(leader);
   // Too few, as many as the team has places, or more: then they race for the last place.
   const members = Array.from({ length: random.chance(0.5) ? random.int(0, 1) : campaign.teamSize }, async () => {
     await story.pause(0, 1_500);
-    const userId = story.unique('member');
-    await keepPlace(story, userId, await join(story, team, userId));
+    const userId = random.chance(0.12) ? campaign.regular : pickUser(story, campaign.terms, 'member');
+    await keepPlace(story, userId, await join(story, campaign, team, userId));
     const other = random.pick(teams);
-    if (random.chance(0.15) && other.id !== team.id) await keepPlace(story, userId, await join(story, other, userId));
+    if (random.chance(0.15) && other.id !== team.id)
+      await keepPlace(story, userId, await join(story, campaign, other, userId));
   });
   await Promise.all([keepPlace(story, leader, opened), ...members]);
 }
@@ -112,6 +115,15 @@ export async function runTeams(story: Story): Promise<void> {
       key: story.unique('cancel-campaign'),
     });
   };
+  const joinAll = async () => {
+    await story.pause(1_500, 3_500);
+    const { regular } = campaign;
+    await Promise.all(teams.map(async (team) => keepPlace(story, regular, await join(story, campaign, team, regular))));
+  };
   const filled = Array.from({ length: random.int(3, 5) }, () => fillTeam(story, campaign, teams));
-  await Promise.all([...filled, ...(random.chance(0.15) ? [cancel()] : [])]);
+  await Promise.all([
+    ...filled,
+    ...(random.chance(0.5) ? [joinAll()] : []),
+    ...(random.chance(0.15) ? [cancel()] : []),
+  ]);
 }

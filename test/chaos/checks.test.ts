@@ -234,7 +234,7 @@ function validBooks(): Books {
       ),
       request(
         { operation: 'campaigns.join', path: '/v1/campaigns/campaign/join', key: 's0-join-1', body: { userId: 'u' } },
-        respond(201, { id: 'seat' }),
+        respond(201, { id: 'seat', sku: 'A', quantity: 2 }),
       ),
       ...saleRequests(),
     ],

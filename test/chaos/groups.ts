@@ -6,26 +6,34 @@ import { element } from './sales.ts';
 const pool: CampaignRow = {
   ...{ id: 'campaign', tenant: 'default', status: 'successful', mode: 'pool', min: 1, max: 2, actual: 1, secured: 1 },
   ...{ securedUnits: 2, offered: 0, successOn: 'joined', maxPerCustomer: null, price: '12.00', settledPrice: '10.00' },
-  ...{ tiers: [{ participants: 1, price: 10 }], end: new Date('2026-11-22T13:00:00Z'), settled: true },
+  ...{
+    joiners: 'all',
+    skus: ['A'],
+    tiers: [{ participants: 1, price: 10 }],
+    end: new Date('2026-11-22T13:00:00Z'),
+    settled: true,
+  },
 };
 const full: CampaignRow = {
-  ...{ ...pool, id: 'full', status: 'active', min: 2, securedUnits: 1, offered: 1 },
-  ...{ price: '0', tiers: null, settledPrice: null, settled: false },
+  ...{ ...pool, id: 'full', status: 'active', min: 2, securedUnits: 1, offered: 1, joiners: 'new_customers' },
+  ...{ skus: ['G'], price: '0', tiers: null, settledPrice: null, settled: false },
 };
 const withTeams: CampaignRow = {
   ...{ ...pool, id: 'teams', mode: 'teams', actual: 0, secured: 0, securedUnits: 0, maxPerCustomer: 1 },
-  ...{ price: '0', tiers: null, settledPrice: null },
+  ...{ skus: ['G', 'H'], price: '0', tiers: null, settledPrice: null },
 };
 const place: ParticipantRow = {
   ...{ id: 'seat', campaign: 'campaign', team: null, user: 'u', order: 'place', payment: 'p-place', state: 'charged' },
-  ...{ reason: null, sku: 'A', quantity: 2, secured: true, total: '20.00' },
+  ...{ reason: null, sku: 'A', quantity: 2, secured: true, total: '20.00', invitedBy: null },
+  joined: new Date('2026-11-22T12:01:00Z'),
 };
 const free = { ...place, sku: 'G', quantity: 1, payment: null, total: '0' };
 const team: TeamRow = {
-  ...{ id: 'team', tenant: 'default', campaign: 'teams', leader: 'u1', size: 2, joined: 2, secured: 2 },
+  ...{ id: 'team', tenant: 'default', campaign: 'teams', code: 'code', leader: 'u1', size: 2, joined: 2, secured: 2 },
   ...{ status: 'successful', mergedInto: null, settled: true },
 };
 const gone = { ...free, campaign: 'teams', team: 'gone', user: 'u3', order: 'o3', state: 'released' };
+const offeredUntil = new Date('2026-11-22T12:10:00Z');
 
 /**
  * A successful pool with tiers; a full pool with an offer and a waiting user; a campaign with a successful team, into
@@ -38,7 +46,7 @@ export const validGroups = (): GroupBooks =>
       place,
       { ...free, id: 'full-1', campaign: 'full', user: 'u0', order: 'o0', state: 'secured' },
       { ...free, id: 'place-1', campaign: 'teams', team: 'team', user: 'u1', order: 'o1' },
-      { ...free, id: 'place-2', campaign: 'teams', team: 'team', user: 'u2', order: 'o2' },
+      { ...free, id: 'place-2', campaign: 'teams', team: 'team', user: 'u2', order: 'o2', invitedBy: 'u1' },
       { ...gone, id: 'place-3', reason: 'team_expired' },
       { ...gone, id: 'place-4', reason: 'left', user: 'u4', order: 'o4' },
     ],
@@ -49,10 +57,11 @@ export const validGroups = (): GroupBooks =>
     ],
     customerUnits: [1, 2, 3, 4].map((n) => ({ campaign: 'teams', user: `u${n}`, units: Number(n < 3) })),
     waiting: [
-      { id: 'w1', campaign: 'full', user: 'w1', state: 'offered' },
-      { id: 'w2', campaign: 'full', user: 'w2', state: 'waiting' },
-      { id: 'w3', campaign: 'full', user: 'w3', state: 'left' },
+      { id: 'w1', campaign: 'full', user: 'w1', state: 'offered', offeredUntil },
+      { id: 'w2', campaign: 'full', user: 'w2', state: 'waiting', offeredUntil: null },
+      { id: 'w3', campaign: 'full', user: 'w3', state: 'left', offeredUntil: null },
     ],
+    referrals: [{ campaign: 'teams', user: 'u1', invited: 1, charged: 1 }],
   } satisfies GroupBooks);
 
 export type NewEvent = [topic: string, key: string, payload?: Record<string, unknown>];
@@ -68,7 +77,8 @@ const orderEvents = (order: string): NewEvent[] =>
 export const groupEvents: NewEvent[] = [
   ['group-commerce.campaign.priced', 'campaign', { securedParticipants: 1, securedUnits: 2 }],
   ['group-commerce.campaign.created', 'full'],
-  ['group-commerce.campaign.joined', 'full'],
+  ['group-commerce.campaign.joined', 'full', { userId: 'u0' }],
+  ['group-commerce.place.offered', 'full', { userId: 'w1' }],
   ['group-commerce.campaign.created', 'teams'],
   teamEvent('created', 'team'),
   teamEvent('created', 'moved'),
@@ -96,20 +106,19 @@ export function addGroupSales(books: Books): Books {
   books.stock.push({ tenant: 'default', sku: 'G', quantity: 7, reserved: 1 });
   books.adjustments.push({ tenant: 'default', sku: 'G', delta: 10, reason: 'opening' });
   books.requests.push(
-    request('open', 'u1', { team: { id: 'team' }, participant: { id: 'place-1' } }),
-    request('leave', 'u4', { participant: { id: 'place-4' } }),
+    request('teams.open', 'u1', { team: { id: 'team' }, participant: { id: 'place-1', sku: 'G', quantity: 1 } }),
+    request('teams.leave', 'u4', { participant: { id: 'place-4' } }, 200),
+    request('campaigns.join', 'w2', { id: 'w2' }, 202),
+    request('campaigns.leave', 'w3', { id: 'w3' }, 200),
   );
   return books;
 }
 
-const request = (
-  verb: string,
-  userId: string,
-  body: unknown,
-  status = verb === 'leave' ? 200 : 201,
-): ClientRequest => ({
-  ...{ n: 1, story: 's2', tenant: 'default', operation: `teams.${verb}`, method: 'POST', path: '/v1/teams', key: null },
-  body: { userId },
+/** A request for the full pool, or for a team by its code. */
+const request = (operation: string, userId: string, body: unknown, status = 201, more: object = {}): ClientRequest => ({
+  ...{ n: 1, story: 's2', tenant: 'default', operation, method: 'POST', key: null },
+  path: operation.startsWith('teams') ? '/v1/teams/by-code/code/join' : '/v1/campaigns/full/join',
+  body: { userId, ...more },
   attempts: [{ at: 0, tookMs: 1, outcome: status }],
   responses: [{ status, body, replayed: false }],
   abandoned: false,
@@ -128,10 +137,23 @@ const holds = 'a place holds its quantity of its SKU';
 const money = 'a place has one payment, captured at most as authorized, and a released place holds no money';
 const responses = 'every response that a client got is true';
 const secured = 'every secured place has a payment or a saved payment method';
+const offers = 'free places are offered in the order of the waiting list, and never more than the maximum';
+const eligible = 'only customers without a paid order join a campaign for new customers';
+const invites = 'an inviter has a place in the campaign, and the referrals count the places of those who were invited';
 const teamOf = (b: Books, index = 0) => element(b.teams, index);
 const placeOf = (b: Books, index: number) => element(b.participants, index);
 const eventOf = (b: Books, topic: string) => element(b.events.filter((event) => event.topic.endsWith(topic)));
 const removeEvent = (b: Books, topic: string) => b.events.splice(b.events.indexOf(eventOf(b, topic)), 1);
+
+/** A join of a user without a place that got an error. The books contradict this error, after `change`. */
+const refused = (title: string, operation: string, code: string, change: Breakage[2] = () => undefined): Breakage => [
+  responses,
+  title,
+  (b) => {
+    change(b);
+    b.requests.push(request(operation, 'u9', { code }, code === 'validation_failed' ? 422 : 409));
+  },
+];
 
 /** Changes that break each promise about teams, limits, waiting lists, tiers and the money of places. */
 export const groupBreakages: Breakage[] = [
@@ -185,11 +207,62 @@ export const groupBreakages: Breakage[] = [
     (b) => b.intents.push({ ...element(b.intents), id: 'pi_5', order: 'o3', status: 'requires_capture', captured: 0 }),
   ],
   [secured, 'a team that succeeded with a place that has no payment', (b) => (placeOf(b, 2).payment = 'p-other')],
-  [responses, 'a place that does not exist', (b) => b.requests.push(request('join', 'u9', { team: { id: 'team' } }))],
+  [
+    responses,
+    'a place that does not exist',
+    (b) => b.requests.push(request('teams.join', 'u9', { team: { id: 'team' } })),
+  ],
   [
     responses,
     'an error although the place was taken',
-    (b) => b.requests.push(request('join', 'u2', { code: 'team_full' }, 409)),
+    (b) => b.requests.push(request('teams.join', 'u2', { code: 'team_full' }, 409)),
   ],
   [responses, 'a place that was not left', (b) => (placeOf(b, 5).state = 'joined')],
+  [responses, 'a place of more units', (b) => (placeOf(b, 2).quantity = 2)],
+  [responses, 'a place with another inviter', (b) => (placeOf(b, 2).invitedBy = 'u2')],
+  [responses, 'a user who waits without an entry', (b) => (element(b.waiting, 1).user = 'w9')],
+  [responses, 'a user who waits although a place was free', (b) => (element(b.campaigns, 1).max = 4)],
+  [responses, 'a waiting list that was not left', (b) => (element(b.waiting, 2).state = 'waiting')],
+  refused('a limit that was not reached', 'teams.join', 'limit_per_customer', (b) => {
+    element(b.campaigns, 2).maxPerCustomer = 2;
+  }),
+  refused('a limit that there is not', 'campaigns.join', 'limit_per_customer'),
+  refused('a customer who may join', 'teams.join', 'customer_not_eligible', (b) => (element(b.orders).customer = 'u9')),
+  refused('a new customer who may join', 'campaigns.join', 'customer_not_eligible'),
+  refused('a campaign that was not full', 'campaigns.join', 'campaign_full', (b) => (element(b.campaigns, 1).max = 4)),
+  refused('a join that is valid', 'campaigns.join', 'validation_failed'),
+  [offers, 'an offer without its event', (b) => removeEvent(b, 'place.offered')],
+  [offers, 'an offer to a user who does not wait', (b) => (eventOf(b, 'place.offered').payload = { userId: 'w3' })],
+  [
+    offers,
+    'an offer that passes over the first in line',
+    (b) => {
+      element(b.waiting, 1).offeredUntil = offeredUntil;
+      b.events.unshift({ ...eventOf(b, 'place.offered'), payload: { userId: 'w2' } });
+    },
+  ],
+  [
+    offers,
+    'a place that was taken while it was kept for another user',
+    (b) => b.events.push({ ...eventOf(b, 'campaign.joined'), key: 'full', payload: { userId: 'u9' } }),
+  ],
+  [offers, 'an offer that was taken without a place', (b) => (element(b.waiting, 2).state = 'taken')],
+  [offers, 'an offer that lapsed and was never made', (b) => (element(b.waiting, 2).state = 'lapsed')],
+  [offers, 'a user who waits for a team', (b) => (element(b.waiting, 2).campaign = 'teams')],
+  [eligible, 'a buyer in a campaign for new customers', (b) => (element(b.orders).customer = 'u0')],
+  [invites, 'an inviter without a place', (b) => (placeOf(b, 3).invitedBy = 'nobody')],
+  [invites, 'a user who invited themself', (b) => (placeOf(b, 3).invitedBy = 'u2')],
+  [invites, 'a charged place that is not counted', (b) => (element(b.referrals).charged = 0)],
+  [invites, 'a released place that is counted', (b) => (placeOf(b, 3).state = 'released')],
+  [invites, 'an inviter whom nobody named', (b) => (placeOf(b, 3).invitedBy = null)],
+  [
+    secured,
+    'a price of more places than have paid',
+    (b) => (eventOf(b, 'campaign.priced').payload = { securedParticipants: 2, securedUnits: 2 }),
+  ],
+  [
+    secured,
+    'a price of more units than are paid',
+    (b) => (eventOf(b, 'campaign.priced').payload = { securedParticipants: 1, securedUnits: 3 }),
+  ],
 ];

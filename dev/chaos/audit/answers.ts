@@ -1,13 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Books, Line } from '../books.ts';
-import { type Check, cents, groupBy, type Report } from '../finding.ts';
-import { type ClientRequest, type ClientResponse, finalResponse, member, textOf } from '../journal.ts';
+import { type Check, cents, groupBy } from '../finding.ts';
+import { type ClientResponse, finalResponse, member, textOf } from '../journal.ts';
 import { cartResponseChecks } from './cart-answers.ts';
 import { parcelsOf, replayEvents } from './orders.ts';
-import { teamResponseChecks } from './team-answers.ts';
-
-/** Checks whether a response agrees with the books. */
-type ResponseCheck = (request: ClientRequest, response: ClientResponse, report: Report) => void;
+import { placeResponseChecks, type ResponseCheck } from './place-answers.ts';
 
 /** Whether two orders have the same units of each SKU and price, in any order. */
 const sameLines = (one: readonly Line[], other: readonly Line[]): boolean => {
@@ -31,7 +28,6 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
   const byKey = groupBy(books.events, (event) => event.key);
   const payments = new Map(books.payments.map((row) => [row.id, row]));
   const refunds = groupBy(books.refunds, (row) => row.reason ?? '');
-  const participants = new Map(books.participants.map((row) => [row.id, row]));
   const campaigns = new Map(books.campaigns.map((row) => [row.id, row]));
   const places = new Set(books.participants.map((row) => row.order));
   const parcels = parcelsOf(books);
@@ -114,24 +110,6 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
     }
   };
 
-  const joined: ResponseCheck = (request, { status, body }, report) => {
-    const campaign = request.path.split('/')[3] ?? '';
-    const user = textOf(request.body, 'userId');
-    const row = participants.get(textOf(body, 'id'));
-    if (status === 201 && (row?.user !== user || row.campaign !== campaign)) {
-      report([campaign, user], 'the place in the response does not exist');
-    }
-    if (status === 409 && books.participants.some((place) => place.campaign === campaign && place.user === user)) {
-      report([campaign, user], `the response was ${textOf(body, 'code')}, but the user has a place`);
-    }
-  };
-
-  const left: ResponseCheck = (request, { status, body }, report) => {
-    const row = participants.get(textOf(body, 'id'));
-    if (status === 200 && row?.state !== 'released')
-      report(request.path.split('/')[3] ?? '', 'the response says that the place was left, but it was not released');
-  };
-
   const stopped: ResponseCheck = (request, { status }, report) => {
     const campaign = campaigns.get(request.path.split('/')[3] ?? '');
     const endStatuses = status === 200 ? ['failed'] : ['successful', 'expired'];
@@ -158,15 +136,13 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
 
   return {
     ...cartResponseChecks(books),
-    ...teamResponseChecks(books),
+    ...placeResponseChecks(books),
     'orders.place': placed,
     'orders.cancel': cancelled,
     'orders.read': read,
     'payments.create': paid,
     'payments.refund': refunded,
     'orders.refund': refunded,
-    'campaigns.join': joined,
-    'campaigns.leave': left,
     'campaigns.cancel': stopped,
     'campaigns.create': opened,
     'products.create': productCreated,

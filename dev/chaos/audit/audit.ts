@@ -6,12 +6,14 @@ import { campaignChecks } from './campaigns.ts';
 import { cartChecks } from './carts.ts';
 import { discountChecks } from './discounts.ts';
 import { eventChecks } from './events.ts';
+import { joinerChecks } from './joiners.ts';
 import { moneyChecks } from './money.ts';
 import { orderChecks } from './orders.ts';
 import { outcomeChecks } from './outcomes.ts';
 import { poolChecks } from './pools.ts';
 import { stockChecks } from './stock.ts';
 import { teamChecks } from './teams.ts';
+import { waitingChecks } from './waiting.ts';
 
 /** All promises that the audit checks after a run. */
 export const checks: Check[] = [
@@ -25,6 +27,8 @@ export const checks: Check[] = [
   ...eventChecks,
   ...campaignChecks,
   ...poolChecks,
+  ...waitingChecks,
+  ...joinerChecks,
   ...teamChecks,
   ...responseChecks,
 ];

@@ -154,18 +154,18 @@ const secured: Check = {
     const withTeams = new Set(books.teams.map(({ campaign }) => campaign));
     const byGroup = groupBy(books.participants, ({ campaign, team }) => team ?? campaign);
     for (const { key, topic, payload } of books.events) {
-      const counts: Record<string, unknown> = {
-        'group-commerce.campaign.successful': payload.securedParticipants,
-        'group-commerce.team.successful': member(payload.team, 'secured'),
-      };
-      if (counts[topic] === undefined || withTeams.has(key)) continue;
-      const places = byGroup.get(key) ?? [];
-      const backed = places.filter(({ order, payment }) => payment === null || paid.has(order));
-      const counted = Number(counts[topic]);
-      if (counted > backed.length)
+      const shown = { 'campaign.successful': payload, 'campaign.priced': payload, 'team.successful': payload.team };
+      const counts: unknown = Reflect.get(shown, topic.replace('group-commerce.', ''));
+      if (counts === undefined || withTeams.has(key)) continue;
+      const backed = (byGroup.get(key) ?? []).filter(({ order, payment }) => payment === null || paid.has(order));
+      const count = (name: string) => Number(member(counts, name) ?? 0);
+      const counted = Math.max(count('secured'), count('securedParticipants'));
+      const units = sum(backed, ({ quantity }) => quantity);
+      if (counted > backed.length || count('securedUnits') > units)
         report(
           key,
-          `${counted} places counted as secured, but only ${backed.length} have a payment or a saved payment method`,
+          `${counted} places with ${count('securedUnits')} units counted as secured (${topic}), but only ` +
+            `${backed.length} with ${units} have a payment or a saved payment method`,
         );
     }
     const orders = new Map(books.orders.map((order) => [order.id, order]));
