@@ -15,7 +15,7 @@ export type AmountsRow = {
   shippingTax: Amount | null;
   tax: Amount | null;
   included: boolean | null;
-  taxLines: { amount: number }[] | null;
+  taxLines: { rate: number; taxable: number; amount: number }[] | null;
   discounts: { id: string; amount: number; allocations: Allocation[] }[] | null;
   lines: { id: string; subtotal: number; discount: number; tax: number; total: number }[] | null;
   /** Of each line, the units and the money that refunds of lines have returned, and the units back in stock. */

@@ -155,6 +155,13 @@ const refused = (title: string, operation: string, code: string, change: Breakag
   },
 ];
 
+/** The order of the place costs 20.00 and has this tax line. */
+const taxed = (title: string, line: { rate: number; taxable: number; amount: number }): Breakage => [
+  'the taxes of a place follow from its price and the rates that it froze',
+  title,
+  (b) => Object.assign(element(b.amounts, 2), { subtotal: '20.00', taxLines: [line] }),
+];
+
 /** Changes that break each promise about teams, limits, waiting lists, tiers and the money of places. */
 export const groupBreakages: Breakage[] = [
   [teamCounts, 'a team that counts too few places', (b) => teamOf(b).joined--],
@@ -196,6 +203,8 @@ export const groupBreakages: Breakage[] = [
   [prices, 'a price of a tier that was not reached', (b) => (eventOf(b, 'campaign.priced').payload = {})],
   [prices, 'a price without its event', (b) => removeEvent(b, 'campaign.priced')],
   [prices, 'an order at another price', (b) => (element(b.orders, 2).items = [{ sku: 'A', quantity: 2, price: 12 }])],
+  taxed('a tax of another rate', { rate: 20, taxable: 20, amount: 2 }),
+  taxed('a tax of the entry price', { rate: 10, taxable: 24, amount: 2 }),
   [holds, 'a place that holds fewer units', (b) => (element(b.reservations, 2).quantities = [1])],
   [holds, 'a place that holds another SKU', (b) => (placeOf(b, 1).sku = 'B')],
   [money, 'a place without its payment', (b) => b.payments.splice(1, 1)],

@@ -13,10 +13,12 @@ const items = [{ sku: 'A', quantity: 2, price: 10 }];
 const nothing = { refunded: null, refundedAmounts: null, restocked: null };
 const discount = (amount: number) => [{ id: 'few', amount, allocations: [{ lineId: '1', amount }] }];
 
+const taxLines = [0.6, 0.4].map((amount) => ({ rate: amount * 10, taxable: 10, amount }));
+
 /** 20.00 − 2.00 + 1.00 shipping + 1.00 tax, and one of its two units was refunded. */
 const paid: AmountsRow = {
   ...{ order: 'paid', cart: 'cart-1', items, total: '20.00', subtotal: '20.00', discount: '2.00', shipping: '1.00' },
-  ...{ shippingTax: '0.05', tax: '1.00', included: false, taxLines: [{ amount: 0.6 }, { amount: 0.4 }] },
+  ...{ shippingTax: '0.05', tax: '1.00', included: false, taxLines },
   discounts: discount(2),
   lines: [{ id: '1', subtotal: 20, discount: 2, tax: 0.95, total: 18.95 }],
   ...{ refunded: [1], refundedAmounts: ['4.50'], restocked: [1] },

@@ -76,6 +76,23 @@ const prices: Check = {
   },
 };
 
+/** The tenants of a run tax shipping too, and their prices have no tax in them. */
+const taxes: Check = {
+  name: 'the taxes of a place follow from its price and the rates that it froze',
+  run(books, report) {
+    const places = new Set(books.participants.map(({ order }) => order));
+    for (const { order, subtotal, shipping, taxLines } of books.amounts) {
+      if (!places.has(order) || subtotal === null) continue;
+      const price = cents(subtotal) + cents(shipping ?? 0);
+      for (const { rate, taxable, amount } of taxLines ?? []) {
+        if (cents(taxable) !== price) report(order, `${taxable} of it are taxed, but it costs ${dollars(price)}`);
+        if (Math.abs((price * rate) / 100 - cents(amount)) > 1)
+          report(order, `its tax is ${amount}, but it costs ${dollars(price)} at a rate of ${rate} %`);
+      }
+    }
+  },
+};
+
 const units: Check = {
   name: 'a place holds its quantity of its SKU',
   run(books, report) {
@@ -113,4 +130,4 @@ const money: Check = {
   },
 };
 
-export const poolChecks: Check[] = [counts, prices, units, money];
+export const poolChecks: Check[] = [counts, prices, taxes, units, money];
