@@ -17,9 +17,19 @@ afterAll(() => store.close());
 const users = ['ada', 'bob', 'cyd', 'dan'];
 const stock = 6;
 const mostTeams = 4;
-/** The teams and the campaign end before a place is freed because its money is not secured. */
-const seconds = { team: 300, campaign: 420 };
+/**
+ * The teams and the campaign end before a place is freed because its money is not secured. The end of a long campaign
+ * is never reached.
+ */
+const seconds = { team: 300, campaign: 420, longCampaign: 30 * 86_400 };
 const outcomeOf = ({ status, body }: Reply) => (status < 400 ? String(status) : `${status} ${body.code}`);
+
+const cards = {
+  good: 'pm_card_visa',
+  declined: 'pm_card_visa_chargeDeclined',
+  fails: 'pm_card_chargeCustomerFail',
+  asks: 'pm_card_authenticationRequired',
+};
 
 type Bound = { command: Command; teams: TeamRow[]; order?: string; intent?: string | null };
 type TeamRow = { id: string; code: string; merged_into: string | null; end_time: Date };
@@ -33,7 +43,7 @@ async function teamStore(terms: State['terms']) {
     ...{ minParticipants: undefined, maxParticipants: undefined, mode: 'teams', teamSize: terms.size },
     ...{ teamSeconds: seconds.team, successOn: terms.successOn, onShort: terms.onShort, price: price / 100 },
     ...(terms.limit === null ? {} : { maxPerCustomer: terms.limit }),
-    endTime: new Date(Date.now() + seconds.campaign * 1000).toISOString(),
+    endTime: new Date(Date.now() + (terms.isLong ? seconds.longCampaign : seconds.campaign) * 1000).toISOString(),
   });
   const at = (time: number) => store.cron('* * * * *', new Date(time));
 
@@ -51,7 +61,8 @@ async function teamStore(terms: State['terms']) {
       `select p.order_id as "order", p.team_id as team, y.stripe_payment_intent_id as intent, jsonb_build_object(
            'user', p.user_id, 'quantity', p.quantity, 'state', p.state, 'reason', p.reason, 'merge', p.merge,
            'secured', p.secured_at is not null, 'order', o.status, 'payment', y.status,
-           'captured', (y.captured * 100)::int, 'refunded', (y.refund_done * 100)::int) as place,
+           'asked', exists (select from platform.events e where e.topic = 'payment.action.required'
+             and e.key = y.payment_id), 'captured', (y.captured * 100)::int, 'refunded', (y.refund_done * 100)::int) as place,
          y.intent_open and y.status <> 'pending'
            or y.status = 'pending' and coalesce(y.stripe_payment_intent_id, y.setup_intent_id) is null as open
        from group_commerce.participants p join payments.payments y using (payment_id)
@@ -59,15 +70,24 @@ async function teamStore(terms: State['terms']) {
       [id],
     );
 
-  async function secure(orderId: string, declined: boolean): Promise<string> {
+  async function secure(orderId: string, card: 'declined' | 'fails' | 'asks' | undefined): Promise<string> {
     const opened = await store.send('POST', '/v1/payments', { orderId });
     if (opened.status !== 201) return outcomeOf(opened);
-    if (opened.body.clientSecret === null) return '201 refused';
-    const card = declined ? 'pm_card_visa_chargeDeclined' : 'pm_card_visa';
+    const secret: string | null = opened.body.clientSecret;
+    const [intent = ''] = secret?.split('_secret_') ?? [];
+    if (intent === '') return '201 refused';
+    const isCharge = opened.body.failureReason === 'authentication_required';
+    const confirmation = { payment_method: cards[card ?? 'good'], return_url: 'https://shop.test' };
     try {
-      const intent = opened.body.clientSecret.split('_secret_')[0];
-      await fixture.stripe.paymentIntents.confirm(intent, { payment_method: card, return_url: 'https://shop.test' });
-      return '201 held';
+      if (intent.startsWith('pi_')) {
+        if (card !== 'declined') confirmation.payment_method = cards.good;
+        await fixture.stripe.paymentIntents.confirm(intent, confirmation);
+        return isCharge ? '201 paid' : '201 held';
+      }
+      const { status } = await fixture.stripe.setupIntents.confirm(intent, confirmation);
+      if (status === 'requires_action')
+        await emulator('POST', `setup_intents/${intent}/authenticate`, { outcome: 'succeed' });
+      return '201 saved';
     } catch {
       return '201 refused';
     }
@@ -96,7 +116,7 @@ async function teamStore(terms: State['terms']) {
       return { command, teams: rows, order: found?.order ?? '', intent: found?.intent ?? null };
     },
     async run({ command, teams: rows, order = '', intent }: Bound): Promise<string> {
-      if (command.do === 'secure') return secure(order, command.declined ?? false);
+      if (command.do === 'secure') return secure(order, command.card);
       if (command.do === 'refund') return refund(intent);
       if (command.do === 'cancel') return outcomeOf(await store.send('POST', `/v1/campaigns/${id}/cancel`));
       if (command.do === 'open') {
@@ -168,11 +188,15 @@ class Commands implements fc.AsyncCommand<{ state: State }, Real> {
     const known = state.teams.map((_, team) => team);
     const live = state.places.flatMap((place, index) => (place.state === 'released' ? [] : [index]));
     const all = (): Command[] => {
+      if (what === 'end' && state.terms.isLong) return [];
       if (what === 'cancel' || what === 'end') return [{ do: what }];
       if (what === 'pass') return known.map((team) => ({ do: what, team }));
       if (what === 'refund') return live.map((place) => ({ do: what, place }));
       if (what === 'secure')
-        return live.map((place) => ({ do: what, place, ...(n % 6 === 0 ? { declined: true } : {}) }));
+        return live.map((place) => {
+          const card = ([undefined, 'declined', 'fails', 'asks'] as const)[n % (state.terms.isLong ? 4 : 8)];
+          return { do: what, place, ...(card === undefined ? {} : { card }) };
+        });
       if (what === 'open')
         return known.length < mostTeams ? users.map((user) => ({ do: what, user, quantity, merge })) : [];
       return users.flatMap((user) =>
@@ -235,11 +259,21 @@ const terms = fc.record({
   successOn: fc.constantFrom('joined' as const, 'secured' as const),
   onShort: fc.constantFrom('merge' as const, 'merge' as const, 'release' as const),
   limit: fc.constantFrom(null, null, 1, 2, 3),
+  isLong: fc.constant(false),
 });
+/** Small teams, so that most succeed and their saved cards are charged. */
+const longTerms = fc.record({
+  size: fc.constant(2),
+  successOn: fc.constantFrom('joined' as const, 'secured' as const),
+  onShort: fc.constant('merge' as const),
+  limit: fc.constantFrom(null, null, null, 3),
+  isLong: fc.constant(true),
+});
+const charging = wanted('join', 'join', 'secure', 'secure', 'secure', 'secure', 'refund', 'pass');
 
-const check = (commands: fc.Arbitrary<Commands>, length: number, runs: number) =>
+const check = (from: fc.Arbitrary<State['terms']>, commands: fc.Arbitrary<Commands>, length: number, runs: number) =>
   fc.assert(
-    fc.asyncProperty(terms, fc.array(commands, { minLength: length, maxLength: length }), async (chosen, sequence) => {
+    fc.asyncProperty(from, fc.array(commands, { minLength: length, maxLength: length }), async (chosen, sequence) => {
       const state: State = {
         ...{ terms: chosen, status: 'active', teams: [], places: [], units: {}, history: [], todo: [] },
         stock: { free: stock, held: 0 },
@@ -259,13 +293,28 @@ const check = (commands: fc.Arbitrary<Commands>, length: number, runs: number) =
 describe('a campaign with teams in the store', () => {
   test(
     'behaves as the model predicts, command by command',
-    () => check(fc.oneof({ arbitrary: one, weight: 24 }, { arbitrary: end, weight: 1 }), 18, 8),
+    () => check(terms, fc.oneof({ arbitrary: one, weight: 24 }, { arbitrary: end, weight: 1 }), 18, 6),
     modelTimeout,
   );
 
   test(
     'ends in a state that the model predicts for some order of concurrent steps',
-    () => check(fc.oneof(one, race, race), 7, 10),
+    () => check(terms, fc.oneof(one, race, race), 7, 8),
+    modelTimeout,
+  );
+
+  test(
+    'charges saved cards when a team succeeds, and waits for the buyer or loses the place if the bank declines',
+    () =>
+      check(
+        longTerms,
+        fc.oneof(
+          charging.map((each) => new Commands([each])),
+          fc.array(charging, { minLength: 2, maxLength: 2 }).map((all) => new Commands(all)),
+        ),
+        11,
+        6,
+      ),
     modelTimeout,
   );
 });

@@ -1,7 +1,17 @@
 import type { Model } from './search.ts';
 
-/** A card that is authorized at the join. Amounts are cents. */
-type AtStripe = { status: 'open' | 'held' | 'paid' | 'closed'; taken: number; returned: number };
+/** How a saved card is charged: `fails` is declined, and for `asks` the bank asks for the buyer. */
+type Card = 'good' | 'fails' | 'asks';
+/**
+ * A card that is authorized at the join, or `saved` and charged on success. `asked`: its charge waits for the buyer.
+ * Amounts are cents.
+ */
+type AtStripe = {
+  status: 'open' | 'held' | 'saved' | 'asked' | 'paid' | 'closed';
+  card: Card;
+  taken: number;
+  returned: number;
+};
 
 /** The place of a user in a team (its index). `id`: its index, which only the model knows. */
 export type Place = {
@@ -16,6 +26,8 @@ export type Place = {
   payment: string;
   captured: number;
   refunded: number;
+  /** The bank has asked for the buyer. */
+  asked: boolean;
   atStripe: AtStripe;
 };
 
@@ -30,9 +42,20 @@ export type Team = {
   history: string[];
 };
 
+/**
+ * `isLong`: the campaign ends so late that the card of a place that may be merged is saved, and not held.
+ */
+type Terms = {
+  size: number;
+  successOn: 'joined' | 'secured';
+  onShort: 'release' | 'merge';
+  limit: number | null;
+  isLong: boolean;
+};
+
 /** Teams in the order in which they were opened. `units`: of users in a campaign with a limit. */
 export type State = {
-  terms: { size: number; successOn: 'joined' | 'secured'; onShort: 'release' | 'merge'; limit: number | null };
+  terms: Terms;
   status: string;
   teams: Team[];
   places: Place[];
@@ -49,12 +72,15 @@ export type Command =
   | { do: 'join'; user: string; team: number; by: 'id' | 'code'; quantity: number; merge: boolean }
   | { do: 'leave'; user: string; team: number }
   /** `place`: the index of a live place. */
-  | { do: 'secure'; place: number; declined?: true }
+  | { do: 'secure'; place: number; card?: 'declined' | 'fails' | 'asks' }
   | { do: 'refund'; place: number }
   /** The time of the teams up to this one ends. */
   | { do: 'pass'; team: number }
   | { do: 'cancel' }
   | { do: 'end' };
+
+/** Whether the card of a place is saved, and charged when its team succeeds. */
+const savesCard = ({ terms }: State, { merge }: Place): boolean => terms.isLong && terms.onShort === 'merge' && merge;
 
 const isLive = ({ state }: Place) => state !== 'released';
 const awaitsOrder = ({ state }: Place) => state === 'joined' || state === 'secured';
@@ -88,7 +114,8 @@ function take(state: State, team: number, { user, quantity, merge }: Joiner): vo
   state.stock.held += quantity;
   state.places.push({
     ...{ user, team, quantity, state: 'joined', reason: null, secured: false, merge, order: null, payment: 'pending' },
-    ...{ captured: 0, refunded: 0, atStripe: { status: 'open', taken: 0, returned: 0 } },
+    ...{ captured: 0, refunded: 0, asked: false },
+    atStripe: { status: 'open', card: 'good', taken: 0, returned: 0 },
   });
 }
 
@@ -271,8 +298,8 @@ function secure(state: State, place: Place): void {
   if (team.status === 'forming' && isFull) succeed(state, place.team, team);
 }
 
-/** Opens the payment, reads it, and confirms it at Stripe. */
-function pay(state: State, { place: index, declined }: Command & { do: 'secure' }, n: number): string {
+/** Opens the payment, reads it, and confirms at Stripe: the card, or the charge for which the bank has asked. */
+function pay(state: State, { place: index, card }: Command & { do: 'secure' }, n: number): string {
   const place = state.places[index];
   if (!place) return '';
   const paying = `paying ${index}`;
@@ -284,14 +311,41 @@ function pay(state: State, { place: index, declined }: Command & { do: 'secure' 
   const at = state.todo.findIndex((task) => task.startsWith(`${paying} `) && task.endsWith(' -') === (n === 1));
   if (at < 0) return '';
   if (n === 1) {
-    state.todo[at] = `${paying} ${place.payment === 'pending'}`;
+    const what = place.asked ? 'charge' : 'card';
+    state.todo[at] = `${paying} ${place.payment === 'pending' ? what : 'nothing'}`;
     return '';
   }
   const [task = ''] = state.todo.splice(at, 1);
-  if (declined || !task.endsWith('true') || place.atStripe.status !== 'open') return 'refused';
-  place.atStripe.status = 'held';
+  const { atStripe } = place;
+  if (card === 'declined') return 'refused';
+  if (task.endsWith(' charge') && atStripe.status === 'asked') {
+    capture(state, index, place);
+    return 'paid';
+  }
+  if (!task.endsWith(' card') || atStripe.status !== 'open') return 'refused';
+  atStripe.status = savesCard(state, place) ? 'saved' : 'held';
+  atStripe.card = atStripe.status === 'saved' ? (card ?? 'good') : 'good';
   state.todo.push(`held ${index}`);
-  return 'held';
+  return atStripe.status;
+}
+
+function capture(state: State, index: number, place: Place): void {
+  Object.assign(place.atStripe, { status: 'paid', taken: price * place.quantity });
+  state.todo.push(`paid ${index}`);
+}
+
+/** Charges a place of a successful team: captures the hold, or charges the saved card. */
+function charge(state: State, index: number, place: Place): void {
+  const { status, card } = place.atStripe;
+  if (status === 'held' || (status === 'saved' && card === 'good')) capture(state, index, place);
+  else if (status !== 'saved') return;
+  else if (card === 'asks') {
+    place.atStripe.status = 'asked';
+    state.todo.push(`asked ${index}`);
+  } else {
+    place.atStripe.status = 'closed';
+    state.todo.push(`failed ${index}`);
+  }
 }
 
 function refund(state: State, index: number): string {
@@ -339,10 +393,15 @@ function act(state: State, task: string): void {
     }
   } else if (!place) return;
   else if (verb === 'held' && place.payment === 'pending') secure(state, place);
-  else if (verb === 'charge' && place.payment === 'pending' && place.atStripe.status === 'held') {
-    Object.assign(place.atStripe, { status: 'paid', taken: price * place.quantity });
-    state.todo.push(`paid ${index}`);
-  } else if (verb === 'paid') applyPaid(state, place);
+  else if (verb === 'charge' && place.payment === 'pending') charge(state, index, place);
+  else if (verb === 'asked') place.asked = true;
+  else if (verb === 'failed') {
+    Object.assign(place, { payment: 'failed', order: 'failed' });
+    state.stock.free += place.quantity;
+    state.stock.held -= place.quantity;
+    state.todo.push(`lost ${index}`);
+  } else if (verb === 'lost') free(state, place, 'payment_failed');
+  else if (verb === 'paid') applyPaid(state, place);
   else if (verb === 'returned') applyReturned(state, place);
   else if (verb === 'close' && place.atStripe.status !== 'paid') place.atStripe.status = 'closed';
 }
@@ -368,7 +427,7 @@ const sorted =
 
 const steps: Partial<Record<Command['do'], number>> = { secure: 3, end: 2 };
 
-/** The rules of a campaign with teams from the contract. Cards are authorized at the join, and the price is not 0. */
+/** The rules of a campaign with teams from the contract. The price is not 0. */
 export const teams: Model<State, Command> = {
   stepsOf: (command) => steps[command.do] ?? 1,
   step: sorted(step),
