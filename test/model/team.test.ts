@@ -76,13 +76,12 @@ async function teamStore(terms: State['terms']) {
     const secret: string | null = opened.body.clientSecret;
     const [intent = ''] = secret?.split('_secret_') ?? [];
     if (intent === '') return '201 refused';
-    const isCharge = opened.body.failureReason === 'authentication_required';
     const confirmation = { payment_method: cards[card ?? 'good'], return_url: 'https://shop.test' };
     try {
       if (intent.startsWith('pi_')) {
         if (card !== 'declined') confirmation.payment_method = cards.good;
-        await fixture.stripe.paymentIntents.confirm(intent, confirmation);
-        return isCharge ? '201 paid' : '201 held';
+        const { status } = await fixture.stripe.paymentIntents.confirm(intent, confirmation);
+        return status === 'succeeded' ? '201 paid' : '201 held';
       }
       const { status } = await fixture.stripe.setupIntents.confirm(intent, confirmation);
       if (status === 'requires_action')
