@@ -19,7 +19,8 @@ const kinds = {
   importProducts: 2,
   sendInvalidRequests: 7,
 } as const;
-const play: Record<keyof typeof kinds, (story: Story) => Promise<void>> = {
+export type StoryKind = keyof typeof kinds;
+const play: Record<StoryKind, (story: Story) => Promise<void>> = {
   placeAndPay,
   shopInBrowser,
   adjustStock,
@@ -30,10 +31,17 @@ const play: Record<keyof typeof kinds, (story: Story) => Promise<void>> = {
   sendInvalidRequests,
 };
 
-/** The kind and the tenant of a seed's story with this index. */
-export function planStory(seed: number, index: number): { kind: keyof typeof kinds; tenant: string } {
+/** The kind and the tenant of a seed's story with this index. `only`: the kinds to choose from, if not all. */
+export function planStory(
+  seed: number,
+  index: number,
+  only?: readonly StoryKind[],
+): { kind: StoryKind; tenant: string } {
   const random = seededRandom(seed, 'plan', index);
-  return { kind: random.pickWeighted(kinds), tenant: random.chance(0.85) ? 'default' : 'acme' };
+  return {
+    kind: only ? random.pick(only) : random.pickWeighted(kinds),
+    tenant: random.chance(0.85) ? 'default' : 'acme',
+  };
 }
 
 /** Creates the products on sale, before any faults. Some SKUs are hot: scarce and often ordered. */
@@ -60,15 +68,15 @@ export async function createProducts(shop: Shop): Promise<void> {
 
 /**
  * Plays the stories of the seed with this number of clients at a time, until the shop closes. Resolves with the number
- * of stories.
+ * of stories. `only`: the kinds of stories, if not all.
  */
-export async function runLoad(shop: Shop, people: number): Promise<number> {
+export async function runLoad(shop: Shop, people: number, only?: readonly StoryKind[]): Promise<number> {
   let nextIndex = 0;
   const person = async (number: number) => {
     const random = seededRandom(shop.seed, 'person', number);
     while (!shop.closing) {
       const index = nextIndex++;
-      const { kind, tenant } = planStory(shop.seed, index);
+      const { kind, tenant } = planStory(shop.seed, index, only);
       shop.journal.count('stories', kind);
       await play[kind](createStory(shop, index, tenant));
       await sleep(random.int(0, 250));

@@ -6,7 +6,7 @@ import { callFaults } from './faults.ts';
 import type { Finding } from './finding.ts';
 import { inject } from './inject.ts';
 import { Journal, member } from './journal.ts';
-import { createProducts, runLoad } from './load.ts';
+import { createProducts, runLoad, type StoryKind } from './load.ts';
 import { type ChaosPlatform, startChaosPlatform } from './platform.ts';
 import { formatCounts, formatFindings } from './report.ts';
 import { findStoredTokens } from './sale-books.ts';
@@ -20,6 +20,8 @@ export type ChaosOptions = {
   loadMs: number;
   /** The number of clients at a time. */
   people: number;
+  /** The kinds of stories that they play; default: all, in the usual shares. */
+  stories?: readonly StoryKind[];
   /** How long to wait, at most, until no work is open. */
   settleMs: number;
   /** How long clients retry requests without a response after the faults; default: a minute. */
@@ -117,7 +119,7 @@ async function playAndAudit(
     );
   }, intervalsMs.progress);
   try {
-    const load = runLoad(shop, options.people);
+    const load = runLoad(shop, options.people, options.stories);
     await Promise.race([sleep(loadMs, undefined, { signal }).catch(() => undefined), load]);
     closing.abort();
     await restore();

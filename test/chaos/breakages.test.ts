@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, inject, test } from 'vitest';
+import type { StoryKind } from '../../dev/chaos/load.ts';
 import type { ChaosPlatform } from '../../dev/chaos/platform.ts';
 import { runChaos } from '../../dev/chaos/run.ts';
 
@@ -13,13 +14,17 @@ async function edit({ query }: ChaosPlatform, { functionName, from, to }: Edit):
   await query(broken);
 }
 
-/** Runs a short load without faults on a database with broken functions. Returns the audit's messages for a promise. */
-async function auditOf(...edits: (Edit | string)[]): Promise<(check: string) => string> {
+/**
+ * Runs a short load without faults on a database with broken functions. Returns the audit's messages for a promise.
+ * `stories`: the kinds of stories of the load, if not all.
+ */
+async function auditOf(edits: (Edit | string)[], stories?: StoryKind[]): Promise<(check: string) => string> {
   const { findings } = await runChaos(
     {
       seed: 11,
       loadMs: 30_000,
       people: 14,
+      ...(stories ? { stories } : {}),
       settleMs: 4_000,
       finalRetryMs: 2_000,
       gapMs: null,
@@ -41,7 +46,7 @@ async function auditOf(...edits: (Edit | string)[]): Promise<(check: string) => 
 describe('with SQL functions that lose changes', () => {
   let messages: Awaited<ReturnType<typeof auditOf>>;
   beforeAll(async () => {
-    messages = await auditOf(
+    messages = await auditOf([
       'alter table inventory.inventory drop constraint inventory_quantity_not_negative',
       { functionName: 'inventory.reserve', from: 'i.quantity >= w.n', to: 'true' },
       { functionName: 'inventory.find_shortages', from: 'where coalesce(l.quantity, 0) < w.n', to: 'where false' },
@@ -53,7 +58,7 @@ describe('with SQL functions that lose changes', () => {
         from: 'unnest(platform.sinks_of(needs_payment)) s',
         to: `unnest('{queue}'::varchar[]) s`,
       },
-    );
+    ]);
   }, 240_000);
 
   test('the audit finds oversold units', () => {
@@ -73,11 +78,13 @@ describe('with SQL functions that lose changes', () => {
 
 describe('with SQL functions that count money wrongly', () => {
   test('the audit finds captured money that the database does not have', async () => {
-    const messages = await auditOf({
-      functionName: 'payments.record_capture',
-      from: `captured = (intent->>'received')::numeric`,
-      to: `captured = (intent->>'received')::numeric - 0.01`,
-    });
+    const messages = await auditOf([
+      {
+        functionName: 'payments.record_capture',
+        from: `captured = (intent->>'received')::numeric`,
+        to: `captured = (intent->>'received')::numeric - 0.01`,
+      },
+    ]);
     expect(messages('Stripe and the database agree on all money')).toMatch(/captured .* at Stripe/);
   }, 240_000);
 });
@@ -85,7 +92,7 @@ describe('with SQL functions that count money wrongly', () => {
 describe('with SQL functions that act twice or not at all', () => {
   let messages: Awaited<ReturnType<typeof auditOf>>;
   beforeAll(async () => {
-    messages = await auditOf(
+    messages = await auditOf([
       { functionName: 'platform.enter', from: 'if idempotency_key is null then', to: 'if true then' },
       {
         functionName: 'platform.leave',
@@ -106,7 +113,7 @@ describe('with SQL functions that act twice or not at all', () => {
       },
       { functionName: 'payments.add_automatic_refund', from: 'if refund_amount <= 0 or', to: 'if true or' },
       { functionName: 'inventory.pick_holds', from: 'return due;', to: `return '[]';` },
-    );
+    ]);
   }, 240_000);
 
   test('the audit finds an idempotency key that acts twice', () => {
@@ -136,7 +143,7 @@ describe('with SQL functions that act twice or not at all', () => {
 describe('with SQL functions that forget carts and discounts', () => {
   let messages: Awaited<ReturnType<typeof auditOf>>;
   beforeAll(async () => {
-    messages = await auditOf(
+    messages = await auditOf([
       { functionName: 'orders.return_uses', from: /if not exists[^;]*then/, to: 'if true then' },
       { functionName: 'orders.require_open', from: `if status <> 'open' then`, to: 'if false then' },
       { functionName: 'orders.count_taken_uses', from: /and c\.used < item\.usage_limit/, to: '' },
@@ -156,7 +163,7 @@ describe('with SQL functions that forget carts and discounts', () => {
         from: `jsonb_build_object('cartId', cart.id,`,
         to: `jsonb_build_object('email', cart.email, 'cartId', cart.id,`,
       },
-    );
+    ]);
   }, 240_000);
 
   test('the audit finds uses of discounts that ended orders keep', () => {
@@ -186,5 +193,48 @@ describe('with SQL functions that forget carts and discounts', () => {
   test('the audit finds personal data in an event', () => {
     const text = messages('no event has personal data, and no stored response a token of a cart or session');
     expect(text).toMatch(/\(cart\.expired\) has personal data: @/);
+  });
+});
+
+describe('with SQL functions that forget the rules of group commerce', () => {
+  let messages: Awaited<ReturnType<typeof auditOf>>;
+  beforeAll(async () => {
+    messages = await auditOf(
+      [
+        'alter table group_commerce.group_commerce_campaigns drop constraint campaigns_not_overfull',
+        'alter table group_commerce.group_commerce_campaigns drop constraint campaigns_offers',
+        {
+          functionName: 'group_commerce.claim_place',
+          from: /and x\.offered_places >= offers [^;]*?max_participants/,
+          to: '',
+        },
+        {
+          functionName: 'group_commerce.settle_places',
+          from: 'if campaign.settled_price < campaign.price then',
+          to: 'if false then',
+        },
+        {
+          functionName: 'group_commerce.show_referrals',
+          from: /count\(\*\) filter \(where p\.state <> 'released'\) as invited/,
+          to: 'count(*) as invited',
+        },
+      ],
+      ['runCampaign', 'runTeams'],
+    );
+  }, 240_000);
+
+  test('the audit finds a campaign with more places than its maximum', () => {
+    const text = messages('free places are offered in the order of the waiting list, and never more than the maximum');
+    expect(text).toMatch(/\d+ places were taken or offered at a time, but the maximum is \d+/);
+  });
+
+  test('the audit finds a place that pays the entry price although a tier was reached', () => {
+    expect(messages('a place, its payment and its order have the same amount')).toMatch(/but its payment is for/);
+  });
+
+  test('the audit finds a referral that counts a released place', () => {
+    expect(
+      messages('an inviter has a place in the campaign, and the referrals count the places of those who were invited'),
+    ).toMatch(/but the API counts/);
   });
 });

@@ -460,6 +460,30 @@ test('valid books have no findings, even with a duplicate in Kafka and an unpaid
   expect(audit(books)).toEqual([]);
 });
 
+/** The merchant captured 24.00 of the place. Then its price fell to 20.00. */
+function capturedBeforePriceFell(refunded: number): Books {
+  const books = validBooks();
+  const id = 'r4';
+  const amount = (refunded / 100).toFixed(2);
+  Object.assign(element(books.intents, 1), { captured: 2_400, refunded });
+  Object.assign(element(books.payments, 1), { captured: '24.00', refunded: amount, done: amount });
+  element(books.knownIntents, 1).received = '24.00';
+  const refund = { id, payment: 'p-place', amount, status: 'succeeded', reason: 'price_fell', intent: 'pi_2' };
+  books.refunds.push({ ...refund, stripe: 're_4' });
+  books.stripeRefunds.push({ id: 're_4', intent: 'pi_2', amount: refunded, status: 'succeeded', refundId: id });
+  for (const topic of ['payment.refund.requested', 'payment.refunded'])
+    books.events.push({ ...element(books.events), id: topic, topic, key: 'p-place', payload: { refundId: id } });
+  return books;
+}
+
+test('an order whose price fell after the capture keeps its money if the difference was refunded', () => {
+  const checksOf = (books: Books) => audit(books).map((finding) => finding.check);
+  const about = /^(captured|every payment at Stripe|an order is confirmed only)/;
+  expect(checksOf(capturedBeforePriceFell(400)).filter((name) => about.test(name))).toEqual([]);
+  expect(checksOf(capturedBeforePriceFell(399))).toContain(balance);
+  expect(checksOf(capturedBeforePriceFell(399))).toContain(singleOutcome);
+});
+
 test('a refund in the dashboard of an intent that was changed at Stripe does not count', () => {
   const books = validBooks();
   books.knownIntents.push({ id: 'pi_3', payment: 'p-short', received: '0.50', fault: 'amount' });

@@ -13,6 +13,13 @@ export function countedRefunds(books: Books): RefundRow[] {
   return books.refunds.filter(({ intent }) => intent === null || !changed.has(intent));
 }
 
+/**
+ * Whether an order's price was captured. If the price of its campaign fell after the merchant had captured the hold in
+ * Stripe's dashboard, more was captured, but not more than was authorized. The difference is then refunded.
+ */
+export const isFullCapture = (captured: number, total: string, authorized?: string | null): boolean =>
+  captured === cents(total) || (captured > cents(total) && captured <= cents(authorized ?? total));
+
 const amounts: Check = {
   name: 'Stripe and the database agree on all money',
   run(books, report) {
@@ -81,11 +88,12 @@ const balance: Check = {
       const failed = sum(payments, failedOf);
       // A hold that was captured in part at Stripe is refunded completely.
       const allowed = endedWithoutGoods.has(order.status) ? failed : 0;
-      if (captured !== 0 && captured !== total && (kept < 0 || kept > allowed)) {
+      const isFull = isFullCapture(captured, order.total, payments[0]?.authorized) && kept <= total + failed;
+      if (captured !== 0 && !isFull && (kept < 0 || kept > allowed)) {
         report(order.id, `${dollars(captured)} were captured for a total of ${dollars(total)}`);
       }
       if (paidStatuses.has(order.status)) {
-        if (captured !== total)
+        if (!isFull)
           report(order.id, `it is ${order.status}, but only ${dollars(captured)} of ${dollars(total)} were captured`);
         if (kept <= 0 && total > 0) report(order.id, `it is ${order.status}, but all of its money was refunded`);
       } else if (order.status === 'refunded' && kept > 0) {

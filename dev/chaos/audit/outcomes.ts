@@ -1,6 +1,7 @@
 import type { Books, IntentRow } from '../books.ts';
 import { type Check, cents, dollars, groupBy, sum } from '../finding.ts';
 import { member, textOf } from '../journal.ts';
+import { isFullCapture } from './money.ts';
 
 // The audit from Stripe's side: it starts from every PaymentIntent there, known to us or not, and checks what its buyer
 // got.
@@ -67,11 +68,22 @@ export function outcomes(books: Books): Map<IntentRow, Outcome> {
     }
     if (status !== 'succeeded') return 'undecided';
     const kept = captured - refunded;
+    const returnedByBank = sum(
+      (failedRefunds.get(id) ?? []).filter((refund) =>
+        reportedRefunds.has(refund.refundId ?? refundIds.get(refund.id)),
+      ),
+      ({ amount }) => amount,
+    );
+    // Stripe rejects refunds of a disputed charge.
+    const rejected =
+      intent.dispute === null ? 0 : sum(failedByPayment.get(payment?.id ?? '') ?? [], ({ amount }) => cents(amount));
+    const notRefunded = Math.max(returnedByBank, rejected);
     if (
       order !== undefined &&
       paidStatuses.has(order.status) &&
       hasAmount(intent, order.total, order.currency, payment?.authorized) &&
-      captured === cents(order.total)
+      isFullCapture(captured, order.total, payment?.authorized) &&
+      kept <= cents(order.total) + notRefunded
     ) {
       if (kept > 0 && !ordersWithGoods.has(order.id)) {
         ordersWithGoods.add(order.id);
@@ -85,16 +97,7 @@ export function outcomes(books: Books): Map<IntentRow, Outcome> {
         ? payment !== undefined && !hasAmount(intent, payment.amount, payment.currency, payment.authorized)
         : !hasAmount(intent, order.total, order.currency, payment?.authorized);
     if (changed && reportedIntents.has(id)) return 'changed at Stripe, and reported to the merchant';
-    const returnedByBank = sum(
-      (failedRefunds.get(id) ?? []).filter((refund) =>
-        reportedRefunds.has(refund.refundId ?? refundIds.get(refund.id)),
-      ),
-      ({ amount }) => amount,
-    );
-    // Stripe rejects refunds of a disputed charge.
-    const rejected =
-      intent.dispute === null ? 0 : sum(failedByPayment.get(payment?.id ?? '') ?? [], ({ amount }) => cents(amount));
-    if (kept <= Math.max(returnedByBank, rejected)) return 'a refund failed at the bank, and the merchant was notified';
+    if (kept <= notRefunded) return 'a refund failed at the bank, and the merchant was notified';
     return 'money without goods';
   }
   return new Map(books.intents.map((intent) => [intent, outcomeOf(intent)]));
@@ -124,7 +127,7 @@ const exactAmount: Check = {
         (intent) =>
           intent.status === 'succeeded' &&
           hasAmount(intent, order.total, order.currency, authorized.get(order.id)) &&
-          intent.captured === cents(order.total),
+          isFullCapture(intent.captured, order.total, authorized.get(order.id)),
       );
       if (!paid)
         report(order.id, `it is ${order.status}, but Stripe has no payment of ${order.total} ${order.currency}`);
