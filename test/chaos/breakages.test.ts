@@ -204,6 +204,11 @@ describe('with SQL functions that forget the rules of group commerce', () => {
         'alter table group_commerce.group_commerce_campaigns drop constraint campaigns_not_overfull',
         'alter table group_commerce.group_commerce_campaigns drop constraint campaigns_offers',
         {
+          functionName: 'group_commerce.join_fault',
+          from: 'c.actual_participants + c.offered_places >= c.max_participants',
+          to: 'false',
+        },
+        {
           functionName: 'group_commerce.claim_place',
           from: /and x\.offered_places >= offers [^;]*?max_participants/,
           to: '',
