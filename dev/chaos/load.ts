@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runCampaign } from './campaigns.ts';
+import { runCampaign } from './campaigns/pools.ts';
+import { runTeams } from './campaigns/teams.ts';
 import { adjustStock, editProduct, importProducts, sendInvalidRequests } from './catalog.ts';
 import { placeAndPay } from './orders.ts';
 import { seededRandom } from './random.ts';
 import { createStory, type Shop, type Sku, type Story } from './shop.ts';
 import { shopInBrowser } from './shoppers.ts';
-import { runTeams } from './teams.ts';
 import { addTerms, tenants } from './terms.ts';
 
 /** The kinds of stories, with their share in percent. */

@@ -1,9 +1,9 @@
-import { cancelOrder, payForPlace } from './campaigns.ts';
-import { createGoods, type GroupTerms, pickPlace, pickTerms, pickUser } from './group-goods.ts';
-import { type ClientResponse, member, textOf } from './journal.ts';
-import { shippingAddress } from './orders.ts';
-import type { Story } from './shop.ts';
-import { termsOfJoin } from './terms.ts';
+import { type ClientResponse, member, textOf } from '../journal.ts';
+import { shippingAddress } from '../orders.ts';
+import type { Story } from '../shop.ts';
+import { termsOfJoin } from '../terms.ts';
+import { createGoods, type GroupTerms, pickPlace, pickTerms, pickUser } from './goods.ts';
+import { cancelOrder, payForPlace } from './pools.ts';
 
 type Team = { id: string; code: string };
 /** `members`: users who have a place or had one. `regular`: a user who joins several teams, some at the same time. */

@@ -1,5 +1,5 @@
-import { textOf } from './journal.ts';
-import type { Story } from './shop.ts';
+import { textOf } from '../journal.ts';
+import type { Story } from '../shop.ts';
 
 /** What a campaign sells: a product, or two variants of one product group. */
 export type Goods = { productId: string; skus: string[] };

@@ -1,8 +1,8 @@
-import { createGoods, type GroupTerms, pickPlace, pickTerms, pickTiers, pickUser } from './group-goods.ts';
-import { type ClientResponse, textOf } from './journal.ts';
-import { shippingAddress } from './orders.ts';
-import { actInStripeDashboard, confirmAtStripe, retryUntil, type Story } from './shop.ts';
-import { termsOfJoin } from './terms.ts';
+import { type ClientResponse, textOf } from '../journal.ts';
+import { shippingAddress } from '../orders.ts';
+import { actInStripeDashboard, confirmAtStripe, retryUntil, type Story } from '../shop.ts';
+import { termsOfJoin } from '../terms.ts';
+import { createGoods, type GroupTerms, pickPlace, pickTerms, pickTiers, pickUser } from './goods.ts';
 
 /** `members`: users who have a place or had one. `isScarce`: more buyers than places, and they wait for one. */
 type Campaign = { id: string; min: number; max: number; isScarce: boolean; terms: GroupTerms; members: string[] };
