@@ -10,7 +10,7 @@ import { joinerChecks } from './joiners.ts';
 import { moneyChecks } from './money.ts';
 import { orderChecks } from './orders.ts';
 import { outcomeChecks } from './outcomes.ts';
-import { poolChecks } from './pools.ts';
+import { placeTaxChecks, poolChecks } from './pools.ts';
 import { stockChecks } from './stock.ts';
 import { teamChecks } from './teams.ts';
 import { waitingChecks } from './waiting.ts';
@@ -27,6 +27,7 @@ export const checks: Check[] = [
   ...eventChecks,
   ...campaignChecks,
   ...poolChecks,
+  ...placeTaxChecks,
   ...waitingChecks,
   ...joinerChecks,
   ...teamChecks,
