@@ -312,25 +312,11 @@ create table group_commerce.group_commerce_campaigns (
   secured_units        integer       not null default 0,
   offered_places       integer       not null default 0,
   constraint group_commerce_campaigns_pkey PRIMARY KEY (id),
-  constraint campaigns_end_after_start CHECK (end_time > start_time),
-  constraint campaigns_joiners CHECK (joiners::text = ANY ('{all,new_customers}'::text[])),
-  constraint campaigns_max_at_least_min CHECK (max_participants >= min_participants),
-  constraint campaigns_max_per_customer CHECK (max_per_customer > 0),
-  constraint campaigns_min_positive CHECK (min_participants > 0),
-  constraint campaigns_mode CHECK (mode::text = ANY ('{pool,teams}'::text[])),
   constraint campaigns_not_overfull CHECK (actual_participants >= 0 AND actual_participants <= max_participants),
-  constraint campaigns_of_teams CHECK ((mode::text = 'teams') = (team_size IS NOT NULL) AND (mode::text = 'teams') = (team_seconds IS NOT NULL) AND (mode::text = 'teams') = (on_short IS NOT NULL)),
   constraint campaigns_offers CHECK (offered_places >= 0 AND (actual_participants + offered_places) <= max_participants),
-  constraint campaigns_on_short CHECK (on_short::text = ANY ('{release,merge}'::text[])),
-  constraint campaigns_price_not_above_original CHECK (original_price >= price),
-  constraint campaigns_price_not_negative CHECK (price >= 0::numeric),
   constraint campaigns_secured_have_places CHECK (secured_participants >= 0 AND secured_participants <= actual_participants),
   constraint campaigns_secured_units CHECK (secured_units >= 0),
-  constraint campaigns_status CHECK (status::text = ANY ('{active,successful,failed,expired}'::text[])),
-  constraint campaigns_success_on CHECK (success_on::text = ANY ('{joined,secured}'::text[])),
-  constraint campaigns_team_seconds CHECK (team_seconds > 0),
-  constraint campaigns_team_size CHECK (team_size >= 2 AND team_size <= 1000),
-  constraint campaigns_tiers_of_pools CHECK (mode::text = 'pool' OR tiers IS NULL)
+  constraint campaigns_status CHECK (status::text = ANY ('{active,successful,failed,expired}'::text[]))
 );
 CREATE INDEX idx_campaigns_running ON group_commerce.group_commerce_campaigns USING btree (end_time) WHERE status::text = 'active';
 CREATE INDEX idx_campaigns_status ON group_commerce.group_commerce_campaigns USING btree (tenant_id, status, id DESC);
@@ -5355,7 +5341,7 @@ begin
     select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
       exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
       coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
-      (select group_commerce.participant_json(p) from group_commerce.participants p
+      (select p from group_commerce.participants p
         where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released' and c.mode = 'pool') as place,
       w as entry, coalesce(w.state = 'offered', false) as has_offer
     into found_place
@@ -5368,9 +5354,9 @@ begin
     if not found then
       perform platform.fail('not_found');
     end if;
-    if found_place.place is not null then
+    if (found_place.place).id is not null then
       return platform.leave(call, 'campaigns.join',
-        found_place.place || group_commerce.place_terms(found_place.campaign));
+        group_commerce.participant_json(found_place.place) || group_commerce.place_terms(found_place.campaign));
     end if;
     -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
     if found_place.is_archived then
@@ -7174,6 +7160,28 @@ AS $function$
 $function$;
 alter function group_commerce.teams_fault(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
 revoke all on function group_commerce.teams_fault(group_commerce.group_commerce_campaigns) from public;
+
+-- function: group_commerce.terms_agree(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/campaign-terms.sql
+CREATE OR REPLACE FUNCTION group_commerce.terms_agree(c group_commerce.group_commerce_campaigns)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+begin
+  return coalesce(c.end_time > c.start_time and c.min_participants > 0 and c.max_participants >= c.min_participants
+    and c.price >= 0 and c.original_price >= c.price
+    and c.success_on in ('joined', 'secured') and c.joiners in ('all', 'new_customers')
+    and coalesce(c.max_per_customer > 0, true)
+    and case c.mode
+      when 'pool' then num_nonnulls(c.team_size, c.team_seconds, c.on_short) = 0
+      when 'teams' then c.team_size between 2 and 1000 and c.team_seconds > 0 and c.on_short in ('release', 'merge')
+        and c.tiers is null
+    end, false);
+end
+$function$;
+alter function group_commerce.terms_agree(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.terms_agree(group_commerce.group_commerce_campaigns) from public;
 
 -- function: group_commerce.tier_price(jsonb,numeric,integer,integer)
 -- src/db/group-commerce/campaigns.sql
@@ -19138,6 +19146,7 @@ create policy tenant on group_commerce.group_commerce_campaigns to fusion_catalo
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 CREATE TRIGGER audit_campaigns AFTER INSERT ON group_commerce.group_commerce_campaigns FOR EACH ROW EXECUTE FUNCTION audit.record('campaign', 'id');
 CREATE TRIGGER audit_cancellations AFTER UPDATE OF status ON group_commerce.group_commerce_campaigns FOR EACH ROW WHEN (old.status::text <> 'failed' AND new.status::text = 'failed') EXECUTE FUNCTION audit.record('campaign', 'id');
+alter table group_commerce.group_commerce_campaigns add constraint campaigns_terms CHECK (group_commerce.terms_agree(group_commerce_campaigns.*));
 
 -- policies and triggers: group_commerce.participants
 create policy every_tenant on group_commerce.participants for select to fusion_group_commerce

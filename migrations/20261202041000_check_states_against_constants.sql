@@ -26,12 +26,4 @@ alter table group_commerce.teams
   add constraint teams_status check (status::text = any ('{forming,successful,expired,merged,cancelled}'::text[])) not valid;
 alter table group_commerce.group_commerce_campaigns
   drop constraint campaigns_status,
-  add constraint campaigns_status check (status::text = any ('{active,successful,failed,expired}'::text[])) not valid,
-  drop constraint campaigns_mode,
-  add constraint campaigns_mode check (mode::text = any ('{pool,teams}'::text[])) not valid,
-  drop constraint campaigns_success_on,
-  add constraint campaigns_success_on check (success_on::text = any ('{joined,secured}'::text[])) not valid,
-  drop constraint campaigns_on_short,
-  add constraint campaigns_on_short check (on_short::text = any ('{release,merge}'::text[])) not valid,
-  drop constraint campaigns_joiners,
-  add constraint campaigns_joiners check (joiners::text = any ('{all,new_customers}'::text[])) not valid;
+  add constraint campaigns_status check (status::text = any ('{active,successful,failed,expired}'::text[])) not valid;

@@ -14,8 +14,4 @@ alter table group_commerce.participants
 alter table group_commerce.teams
   validate constraint teams_status;
 alter table group_commerce.group_commerce_campaigns
-  validate constraint campaigns_status,
-  validate constraint campaigns_mode,
-  validate constraint campaigns_success_on,
-  validate constraint campaigns_on_short,
-  validate constraint campaigns_joiners;
+  validate constraint campaigns_status;

@@ -61,7 +61,7 @@ begin
     select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
       exists (select from orders.tax_rates t where t.tenant_id = c.tenant_id) or tenant.tax_provider <> 'table' as has_tax,
       coalesce(tenant.grace_seconds, (input->>'graceSeconds')::int) as grace,
-      (select group_commerce.participant_json(p) from group_commerce.participants p
+      (select p from group_commerce.participants p
         where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released' and c.mode = 'pool') as place,
       w as entry, coalesce(w.state = 'offered', false) as has_offer
     into found_place
@@ -74,9 +74,9 @@ begin
     if not found then
       perform platform.fail('not_found');
     end if;
-    if found_place.place is not null then
+    if (found_place.place).id is not null then
       return platform.leave(call, 'campaigns.join',
-        found_place.place || group_commerce.place_terms(found_place.campaign));
+        group_commerce.participant_json(found_place.place) || group_commerce.place_terms(found_place.campaign));
     end if;
     -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
     if found_place.is_archived then
