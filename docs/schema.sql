@@ -316,7 +316,7 @@ create table group_commerce.group_commerce_campaigns (
   constraint campaigns_offers CHECK (offered_places >= 0 AND (actual_participants + offered_places) <= max_participants),
   constraint campaigns_secured_have_places CHECK (secured_participants >= 0 AND secured_participants <= actual_participants),
   constraint campaigns_secured_units CHECK (secured_units >= 0),
-  constraint campaigns_status CHECK (status::text = ANY ('{active,successful,failed,expired}'::text[]))
+  constraint campaigns_status CHECK (status in ('active', 'successful', 'failed', 'expired'))
 );
 CREATE INDEX idx_campaigns_running ON group_commerce.group_commerce_campaigns USING btree (end_time) WHERE status::text = 'active';
 CREATE INDEX idx_campaigns_status ON group_commerce.group_commerce_campaigns USING btree (tenant_id, status, id DESC);
@@ -6096,7 +6096,7 @@ CREATE OR REPLACE FUNCTION group_commerce.open_payment_of_place(c group_commerce
  RETURNS void
  LANGUAGE sql
 AS $function$
-  select payments.open_place_payment(input, c.id, total, c.currency, case when is_charged_at_once then 'order'
+  select payments.add_place_payment(input, c.id, total, c.currency, case when is_charged_at_once then 'order'
       when latest_end <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
       else 'card' end, c.tiers is not null)
 $function$;
@@ -6171,9 +6171,9 @@ CREATE OR REPLACE FUNCTION group_commerce.payments_of_places(joins jsonb)
  SET enable_seqscan TO 'off'
 AS $function$
   select coalesce(array_agg(p.payment_id::text), '{}')
-  from jsonb_to_recordset(joins) as j("userId" varchar, "campaignId" varchar)
-  join group_commerce.participants p on p.user_id = j."userId" and p.campaign_id = j."campaignId"
-    and p.state <> 'released'
+  from unnest(array(select j->>'userId' from jsonb_array_elements(joins) j),
+    array(select j->>'campaignId' from jsonb_array_elements(joins) j)) j(user_id, campaign_id)
+  join group_commerce.participants p on p.user_id = j.user_id and p.campaign_id = j.campaign_id and p.state <> 'released'
 $function$;
 alter function group_commerce.payments_of_places(jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.payments_of_places(jsonb) from public;
@@ -13692,6 +13692,41 @@ $function$;
 alter function payments.add_automatic_refund(payments.payments,character varying,numeric,character varying) owner to fusion_payments;
 revoke all on function payments.add_automatic_refund(payments.payments,character varying,numeric,character varying) from public;
 
+-- function: payments.add_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.add_place_payment(place jsonb, campaign character varying, amount numeric, currency character varying, mode character varying, can_fall boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+begin
+  with payment as (
+    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
+      user_id, tax_calculation, authorized, stripe_account, created_at, updated_at, checked_at)
+    select place->>'paymentId', place->>'orderId', add_place_payment.amount, add_place_payment.currency,
+      'pending', tenant, add_place_payment.mode, campaign, place->>'userId', place->'amounts'->>'taxCalculation',
+      case when can_fall and add_place_payment.mode = 'hold' then add_place_payment.amount end,
+      t.stripe_account, now_at, now_at, now_at
+    from platform.tenants t where t.id = tenant
+    returning p as created
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'payment.created', (p.created).payment_id, payments.created_json(p.created), platform.trace(), now_at
+    from payment p
+    returning seq, key
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s;
+end
+$function$;
+alter function payments.add_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) owner to fusion_payments;
+revoke all on function payments.add_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) from public;
+grant execute on function payments.add_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) to fusion_group_commerce;
+
 -- function: payments.add_refund(payments.payments,character varying,numeric,character varying)
 -- src/db/payments/refunds.sql
 CREATE OR REPLACE FUNCTION payments.add_refund(p payments.payments, new_id character varying, amount numeric, reason character varying)
@@ -14990,41 +15025,6 @@ $function$;
 alter function payments.open_payments(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.open_payments(jsonb,jsonb) from public;
 grant execute on function payments.open_payments(jsonb,jsonb) to fusion_worker;
-
--- function: payments.open_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean)
--- src/db/payments/campaign-places.sql
-CREATE OR REPLACE FUNCTION payments.open_place_payment(place jsonb, campaign character varying, amount numeric, currency character varying, mode character varying, can_fall boolean)
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant constant varchar := platform.tenant();
-  now_at constant timestamptz := platform.clock();
-begin
-  with payment as (
-    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
-      user_id, tax_calculation, authorized, stripe_account, created_at, updated_at, checked_at)
-    select place->>'paymentId', place->>'orderId', open_place_payment.amount, open_place_payment.currency,
-      'pending', tenant, open_place_payment.mode, campaign, place->>'userId', place->'amounts'->>'taxCalculation',
-      case when can_fall and open_place_payment.mode = 'hold' then open_place_payment.amount end,
-      t.stripe_account, now_at, now_at, now_at
-    from platform.tenants t where t.id = tenant
-    returning p as created
-  ), event as (
-    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-    select tenant, 'payment.created', (p.created).payment_id, payments.created_json(p.created), platform.trace(), now_at
-    from payment p
-    returning seq, key
-  )
-  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-  select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s;
-end
-$function$;
-alter function payments.open_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) owner to fusion_payments;
-revoke all on function payments.open_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) from public;
-grant execute on function payments.open_place_payment(jsonb,character varying,numeric,character varying,character varying,boolean) to fusion_group_commerce;
 
 -- function: payments.open_places(jsonb,jsonb)
 -- src/db/payments/campaign-places.sql

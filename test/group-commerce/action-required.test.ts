@@ -233,7 +233,7 @@ describe('the deadline of a charge for which the bank asks', () => {
 
   // The later the confirmation begins, the further the cron has come.
   test.each([0, 20, 80, 160, 320])(
-    'gives the buyer a place or takes no money, if both meet (the buyer begins %i ms after the cron)',
+    'gives the buyer a place or takes no money, if the buyer confirms %i ms after the cron begins to give it up',
     async (delay) => {
       const started = await start(`END-RACE-${delay}`);
       const deadline = await deadlineOf(started);

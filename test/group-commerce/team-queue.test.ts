@@ -61,7 +61,7 @@ const readLeft = async (): Promise<Left> => {
   return left;
 };
 
-test('many teams that expire at once are released by the queue, and end at Stripe, beside those of another tenant', {
+test('many teams that expire at once are released, and their payments end at Stripe, beside those of another tenant', {
   timeout: 300 * Math.max(teamsDue, 400),
 }, async () => {
   const acmeKey = await store.database.key({ tenant: 'acme' });

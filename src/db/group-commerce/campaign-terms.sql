@@ -19,7 +19,8 @@ $$;
 
 do $$
 begin
-  if not exists (select from pg_constraint c where c.conname = 'campaigns_terms') then
+  if not exists (select from pg_constraint c where c.conname = 'campaigns_terms'
+      and c.conrelid = 'group_commerce.group_commerce_campaigns'::regclass) then
     alter table group_commerce.group_commerce_campaigns drop constraint campaigns_end_after_start,
       drop constraint campaigns_min_positive, drop constraint campaigns_max_at_least_min,
       drop constraint campaigns_price_not_negative, drop constraint campaigns_price_not_above_original,

@@ -138,7 +138,7 @@ $$;
 create or replace function group_commerce.open_payment_of_place(c group_commerce.group_commerce_campaigns, input jsonb,
   total numeric, latest_end timestamptz, is_charged_at_once boolean) returns void
 language sql as $$
-  select payments.open_place_payment(input, c.id, total, c.currency, case when is_charged_at_once then 'order'
+  select payments.add_place_payment(input, c.id, total, c.currency, case when is_charged_at_once then 'order'
       when latest_end <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
       else 'card' end, c.tiers is not null)
 $$;
@@ -180,9 +180,9 @@ $$;
 create or replace function group_commerce.payments_of_places(joins jsonb) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
   select coalesce(array_agg(p.payment_id::text), '{}')
-  from jsonb_to_recordset(joins) as j("userId" varchar, "campaignId" varchar)
-  join group_commerce.participants p on p.user_id = j."userId" and p.campaign_id = j."campaignId"
-    and p.state <> 'released'
+  from unnest(array(select j->>'userId' from jsonb_array_elements(joins) j),
+    array(select j->>'campaignId' from jsonb_array_elements(joins) j)) j(user_id, campaign_id)
+  join group_commerce.participants p on p.user_id = j.user_id and p.campaign_id = j.campaign_id and p.state <> 'released'
 $$;
 
 -- Creates the order of a place, at the campaign's price and with the amounts that the place froze. The place already

@@ -3,9 +3,10 @@
 
 -- Opens the team `t` (only its id and its end time are set) with its first place, or takes a place in it. The payment
 -- is written first, because it needs no contended row. Then one statement takes the place in the team's row, which
--- decides success, and stores the participant (participants_one_place_a_user) and the events. Campaigns with a limit
--- count the customer's units next. Raises FC001 with the error if there is no place, no
--- stock, or the customer has too many units. Raises a serialization failure if the same user joins at the same time.
+-- decides success, and stores the participant (participants_one_place_a_user) and the events. A campaign with a limit
+-- counts the customer's units next; nobody can wait for the new place, so it may be stored before. Raises FC001 with the
+-- error if there is no place, no stock, or the customer has too many units. Raises a serialization failure if the same
+-- user joins at the same time.
 create or replace function group_commerce.claim_team_place(c group_commerce.group_commerce_campaigns,
   t group_commerce.teams, grace_seconds integer, input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$

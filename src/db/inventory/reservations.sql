@@ -210,6 +210,7 @@ $$;
 
 call platform.set_owner('inventory', 'fusion_inventory');
 
-grant execute on function inventory.reserve, inventory.add_pending_hold, inventory.release, inventory.commit
+grant execute on function inventory.reserve(varchar, text[], integer[], timestamptz, boolean),
+  inventory.add_pending_hold, inventory.release, inventory.commit
   to fusion_orders;
 grant execute on function inventory.is_held to fusion_payments;

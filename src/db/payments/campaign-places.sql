@@ -4,7 +4,7 @@
 
 -- The payment of a place, before its order exists. `place`: {paymentId, orderId, userId, amounts?}. `can_fall`: a hold
 -- authorizes the amount, and less may be captured (lower_amounts). For group commerce. Emits payment.created.
-create or replace function payments.open_place_payment(place jsonb, campaign varchar, amount numeric, currency varchar,
+create or replace function payments.add_place_payment(place jsonb, campaign varchar, amount numeric, currency varchar,
   mode varchar, can_fall boolean) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -14,9 +14,9 @@ begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
       user_id, tax_calculation, authorized, stripe_account, created_at, updated_at, checked_at)
-    select place->>'paymentId', place->>'orderId', open_place_payment.amount, open_place_payment.currency,
-      'pending', tenant, open_place_payment.mode, campaign, place->>'userId', place->'amounts'->>'taxCalculation',
-      case when can_fall and open_place_payment.mode = 'hold' then open_place_payment.amount end,
+    select place->>'paymentId', place->>'orderId', add_place_payment.amount, add_place_payment.currency,
+      'pending', tenant, add_place_payment.mode, campaign, place->>'userId', place->'amounts'->>'taxCalculation',
+      case when can_fall and add_place_payment.mode = 'hold' then add_place_payment.amount end,
       t.stripe_account, now_at, now_at, now_at
     from platform.tenants t where t.id = tenant
     returning p as created
@@ -155,6 +155,6 @@ $$;
 
 call platform.set_owner('payments', 'fusion_payments');
 
-grant execute on function payments.open_place_payment, payments.lower_amounts, payments.request_captures,
+grant execute on function payments.add_place_payment, payments.lower_amounts, payments.request_captures,
   payments.end_for_orders to fusion_group_commerce;
 grant execute on function payments.open_places to fusion_worker;

@@ -1,0 +1,2 @@
+-- Payments of places are found through the places.
+drop index payments.idx_payments_campaign;
