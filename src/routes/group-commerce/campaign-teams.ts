@@ -23,7 +23,7 @@ campaignTeams.post(
   operation({
     id: 'openTeam',
     tag,
-    summary: 'Open a team in a campaign, with the place of its leader',
+    summary: 'Open a team, with the place of its leader',
     description:
       'Opens the team and takes the leader’s place and units of stock, or nothing. Put `team.code` into the ' +
       'share link: others join with it, or with `team.id`. The time of the team ends after the campaign’s `teamSeconds`, at ' +
