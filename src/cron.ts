@@ -58,10 +58,10 @@ async function invalidateAll(context: Context, changed: { tenant: string; skus: 
  * The steps of a job. The error of each is logged. While the database is unavailable, the later steps are left out: each
  * would only wait for its timeout.
  */
-const stepsOf = (context: Context, cause: string, budget: Budget) =>
-  new Steps(budget, async (step, error) => {
+const stepsOf = (context: Context, cause: string, budget: Budget, count: number) =>
+  new Steps(budget, count, async (step, error, durationMs) => {
     const line = { kind: 'job' as const, id: cause, tenant: null, cell: cellAttribute(context.db.cell), step };
-    log({ ...line, outcome: 'step_failed', durationMs: 0, dbCalls: context.db.usage.calls, ...describeError(error) });
+    log({ ...line, outcome: 'step_failed', durationMs, dbCalls: context.db.usage.calls, ...describeError(error) });
     return error instanceof ApiError && error.code === 'unavailable' && !(await isDatabaseAvailable(context));
   });
 
@@ -104,7 +104,7 @@ const decideHoldsJob: Job = {
 const campaignsJob: Job = {
   name: 'campaigns',
   async run(context, _env, cause, budget) {
-    const steps = stepsOf(context, cause, budget);
+    const steps = stepsOf(context, cause, budget, 13);
     const none: { freed: number; released: number; changed: ChangedStock } = { freed: 0, released: 0, changed: [] };
     const expired = await steps.run('expire', (left) => expireCampaigns(context, left), 0);
     // However many teams are due, time remains for the others: a call that merges teams takes up to a second.
@@ -203,9 +203,10 @@ const consumeKafkaJob: Job = {
 const purgeJob: Job = {
   name: 'purge',
   async run(context, _env, cause, budget) {
-    const steps = stepsOf(context, cause, budget);
+    const functions = ['platform.purge', 'orders.purge_carts'] as const;
+    const steps = stepsOf(context, cause, budget, functions.length);
     let purged = 0;
-    for (const name of ['platform.purge', 'orders.purge_carts'] as const) {
+    for (const name of functions) {
       const purge = async (left: Budget) => {
         for (let deleted = -1; deleted !== 0 && left.spend(); purged += deleted) {
           ({ purged: deleted } = await context.db.run<{ purged: number }>(name, context.call, { limit: 5_000 }));

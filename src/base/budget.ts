@@ -1,7 +1,8 @@
 /**
  * How much one job may do in one cron run. Cloudflare's paid plan allows an invocation 10,000 subrequests (calls to the
  * database, to Stripe and to the cache all count) and 15 minutes. The budgets of the jobs that run every minute
- * add up to 3,310 calls and 168 s, so every job gets to run. The next run continues where a job stopped.
+ * add up to 3,310 calls and 168 s, so every job gets to run. A call that has begun may exceed the time, and a job with
+ * steps gets its time again up to twice (`Steps`). The next run continues where a job stopped.
  */
 export const jobBudgets = {
   'hear-stripe': { seconds: 10, calls: 200 },
@@ -34,13 +35,13 @@ export function budgetOf(job: keyof typeof jobBudgets, cells: number): { seconds
 
 /** What remains of a job's calls and time. `spend` deducts calls and returns false once calls or time have run out. */
 export class Budget {
-  readonly #seconds: number;
+  readonly #allSeconds: number;
   readonly #until: number;
   readonly #whole: Budget | undefined;
   #calls: number;
 
   constructor({ seconds, calls }: { seconds: number; calls: number }, whole?: Budget) {
-    this.#seconds = seconds;
+    this.#allSeconds = seconds;
     this.#until = Date.now() + seconds * 1000;
     this.#calls = calls;
     this.#whole = whole;
@@ -51,6 +52,11 @@ export class Budget {
     return this.#calls;
   }
 
+  /** The seconds that remain. Negative if the time has been exceeded. */
+  get seconds(): number {
+    return (this.#until - Date.now()) / 1000;
+  }
+
   spend(calls = 1): boolean {
     if (this.#calls <= 0 || Date.now() >= this.#until || this.#whole?.spend(calls) === false) return false;
     this.#calls -= calls;
@@ -59,16 +65,11 @@ export class Budget {
 
   /** A part with at most this many calls and seconds. What it spends is also spent of the whole. */
   part(calls: number, seconds = Number.POSITIVE_INFINITY): Budget {
-    return new Budget({ seconds: Math.min(seconds, (this.#until - Date.now()) / 1000), calls }, this);
+    return new Budget({ seconds: Math.min(seconds, this.seconds), calls }, this);
   }
 
-  /** A budget with the calls that remain, at least one, and with all of the time again. */
+  /** A budget with the calls that remain and with all of the time again. It remains a part of the same whole. */
   renewTime(): Budget {
-    return new Budget({ seconds: this.#seconds, calls: Math.max(1, this.#calls) });
-  }
-
-  /** A part with this share of the calls and of the time that remain, and at least one call. */
-  share(of: number): Budget {
-    return this.part(Math.max(1, Math.floor(this.#calls * of)), ((this.#until - Date.now()) / 1000) * of);
+    return new Budget({ seconds: this.#allSeconds, calls: this.#calls }, this.#whole);
   }
 }

@@ -73,26 +73,75 @@ test('the later steps are left out while the database is unavailable', async () 
   expect(outcomesOf('campaigns', at)).toEqual(['step_failed', 'failed']);
 });
 
-test('a step leaves a part of the calls and of the time to the later ones, and a failing step leaves all of the time', async () => {
+const never = async () => false;
+const spendAll = async (left: Budget) => {
+  let calls = 0;
+  while (left.spend()) calls++;
+  return calls;
+};
+const failAfter = (seconds: number) => async () => {
+  vi.advanceTimersByTime(seconds * 1000);
+  throw new Error('timeout');
+};
+
+test.each([
+  { calls: 100, count: 13, used: [40, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5] },
+  { calls: 200, count: 2, used: [190, 10] },
+  { calls: 30, count: 4, used: [27, 1, 1, 1] },
+  { calls: 100, count: 30, used: [...Array<number>(10).fill(4), ...Array<number>(20).fill(3)] },
+  { calls: 3, count: 5, used: [1, 1, 1, 0, 0] },
+])('of $calls calls, $count steps that use all they get use $used', async ({ calls, count, used }) => {
+  const steps = new Steps(new Budget({ seconds: 10, calls }), count, never);
+  const results: number[] = [];
+  for (let step = 0; step < count; step++) results.push(await steps.run('step', spendAll, -1));
+  expect(results).toEqual(used);
+});
+
+test('a step may use the calls and the time that earlier ones have left', async () => {
   vi.useFakeTimers();
-  const reported: string[] = [];
-  const steps = new Steps(new Budget({ seconds: 8, calls: 8 }), async (step) => reported.push(step) > 1);
-  const spendAll = async (left: Budget) => {
-    let calls = 0;
-    while (left.spend()) calls++;
-    return calls;
+  const steps = new Steps(new Budget({ seconds: 10, calls: 100 }), 13, never);
+  const parts: number[][] = [];
+  const useSome = (seconds: number) => async (left: Budget) => {
+    parts.push([left.calls, Math.round(left.seconds * 1000)]);
+    left.spend();
+    vi.advanceTimersByTime(seconds * 1000);
   };
-  const waitForTimeout = async () => {
-    vi.advanceTimersByTime(9_000);
-    throw new Error('timeout');
-  };
-  expect(await steps.run('first', spendAll, -1)).toBe(6);
-  expect(await steps.run('slow', waitForTimeout, -1)).toBe(-1);
-  expect(await steps.run('second', spendAll, -1)).toBe(1);
-  expect(await steps.run('third', spendAll, -1)).toBe(1);
-  expect(await steps.run('fourth', spendAll, -1)).toBe(0);
-  expect(await steps.run('slow again', waitForTimeout, -1)).toBe(-1);
+  for (const seconds of [0, 4, 1, 3]) await steps.run('step', useSome(seconds), undefined);
+  expect(parts).toEqual([
+    [40, 4_000],
+    [44, 4_500],
+    [48, 1_000],
+    [52, 500],
+  ]);
+});
+
+test('steps that exceed their time get all of it again, twice a job', async () => {
+  vi.useFakeTimers();
+  const steps = new Steps(new Budget({ seconds: 10, calls: 100 }), 9, never);
+  const seconds: number[] = [];
+  const noteTime = async (left: Budget) => void seconds.push(Math.round(left.seconds * 1000));
+  for (const waited of [1, 10, 12, 10]) {
+    await steps.run('slow', failAfter(waited), undefined);
+    await steps.run('next', noteTime, undefined);
+  }
+  expect(seconds).toEqual([5_500, 7_500, 8_500, 0]);
+  expect(await steps.run('last', spendAll, -1)).toBe(0);
+});
+
+test('a step that must always run does so once the others are left out, and the first error is thrown', async () => {
+  vi.useFakeTimers();
+  const reported: [string, number][] = [];
+  const steps = new Steps(new Budget({ seconds: 8, calls: 8 }), 4, async (step, _error, durationMs) => {
+    reported.push([step, durationMs]);
+    return step === 'first';
+  });
+  expect(await steps.run('first', failAfter(3), -1)).toBe(-1);
   expect(await steps.run('left out', spendAll, -1)).toBe(-1);
-  expect(reported).toEqual(['slow', 'slow again']);
+  expect(await steps.runAlways('always', async () => Promise.reject(new Error('another')), -1)).toBe(-1);
+  expect(await steps.run('still left out', spendAll, -1)).toBe(-1);
+  expect(reported).toEqual([
+    ['first', 3_000],
+    ['always', 0],
+  ]);
   expect(() => steps.end()).toThrow('timeout');
 });
