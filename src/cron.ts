@@ -117,10 +117,11 @@ const campaignsJob: Job = {
     const waiting = await steps.run('waiting-lists', (left) => updateWaitingLists(context, left), 0);
     const released = await steps.run('release', (left) => releaseCampaigns(context, {}, left), none);
     const teams = await steps.run('release-teams', (left) => releaseTeams(context, {}, left), none);
-    const changed = [...unsecured.changed, ...lost.changed, ...released.changed, ...teams.changed];
-    await steps.run('invalidate', () => invalidateAll(context, changed), undefined);
     const ordered = await steps.run('settle', (left) => settleCampaigns(context, {}, left), 0);
     const settledTeams = await steps.run('settle-teams', (left) => settleTeams(context, {}, left), 0);
+    // Runs even if the database is unavailable: otherwise readers see old stock until the cache expires.
+    const changed = [...unsecured.changed, ...lost.changed, ...released.changed, ...teams.changed];
+    await steps.runAlways('invalidate', () => invalidateAll(context, changed), undefined);
     steps.end();
     return {
       ...{ expired: expired + endedCampaigns, priced, freed: unsecured.freed + lost.freed, waiting },

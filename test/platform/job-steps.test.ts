@@ -2,7 +2,8 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
 import { Budget } from '../../src/base/budget.ts';
 import { Steps } from '../../src/base/steps.ts';
-import { type Store, startStore } from '../support/harness.ts';
+import { campaignFixture } from '../support/campaigns.ts';
+import { type Store, startStore, until } from '../support/harness.ts';
 
 let store: Store;
 let fails: (name: string) => boolean = () => false;
@@ -71,6 +72,21 @@ test('the later steps are left out while the database is unavailable', async () 
   await expect(store.cron('* * * * *', at)).rejects.toThrow('the cron ended');
   expect(calledOf(campaignSteps)).toEqual(campaignSteps.slice(0, 1));
   expect(outcomesOf('campaigns', at)).toEqual(['step_failed', 'failed']);
+});
+
+test('readers see the stock that earlier steps have freed before the database became unavailable', async () => {
+  const fixture = campaignFixture(store);
+  const campaign = await fixture.start('FREED', 5);
+  expect((await fixture.join(campaign.id, 'user-1')).status).toBe(201);
+  const read = () => store.send('GET', `/v1/products/${campaign.productId}`);
+  await until(async () => (await read()).headers.get('cache-status') === 'fusioncommerce; hit');
+  expect((await read()).body.inventory).toBe(4);
+  fails = (name) => name === 'group_commerce.release_teams' || name === 'platform.health';
+  const at = new Date(Date.parse(campaign.endTime) + 60_000 * ++minutes);
+  await expect(store.cron('* * * * *', at)).rejects.toThrow('the cron ended');
+  expect(calledOf(campaignSteps)).toEqual(campaignSteps.slice(0, 10));
+  expect(await fixture.stockOf('FREED')).toEqual({ quantity: 5, reserved: 0 });
+  expect((await read()).body.inventory).toBe(5);
 });
 
 const never = async () => false;
