@@ -6233,70 +6233,87 @@ CREATE OR REPLACE FUNCTION group_commerce.plan_merges(ids text[], target_ids tex
 AS $function$
 declare
   now_at constant timestamptz := platform.clock();
-  team_ids text[]; -- the possible targets, oldest first
-  campaigns text[];
+  campaign record; -- the teams that may move, and the possible targets, both oldest first
   rooms integer[];
-  are_running boolean[];
-  have_moved boolean[]; -- a flag for each target: to search `moved` for each of them would take most of the time
   members jsonb; -- {team: [user]}
   users_of jsonb[]; -- the members of each target and of the teams that move into it
+  -- Flags for the possible targets, then for the teams that may move: to search for their ids would take too long.
+  have_moved boolean[];
+  are_targets boolean[];
+  movers text[];
+  chosen_of integer[]; -- the position of each mover's target
   mover record;
   users text[];
-  chosen integer; -- the position of the mover's target in these arrays
-  own integer; -- the mover's own position, if it is a possible target too
+  chosen integer; -- the position of the mover's target
 begin
   moved := '{}';
   targets := '{}';
-  select array_agg(t.id::text order by t.id), array_agg(t.campaign_id::text order by t.id),
-    array_agg(t.size - t.joined order by t.id), array_agg(t.end_time > now_at order by t.id),
-    array_agg(false)
-  into team_ids, campaigns, rooms, are_running, have_moved
-  from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
-  where t.id = any(target_ids) and t.status = (select 'forming') and t.merge_refusals = 0
-    -- In a team whose time is over, no further place can be secured.
-    and (t.end_time > now_at or c.success_on = 'joined' or t.secured = t.joined);
-  if team_ids is null then
-    return;
-  end if;
   select jsonb_object_agg(m.team_id, m.users) into members
   from (
     select p.team_id, jsonb_agg(p.user_id) as users from group_commerce.participants p
-    where p.team_id = any(ids || team_ids) and p.state <> 'released' group by p.team_id
+    where p.team_id = any(ids || target_ids) and p.state <> 'released' group by p.team_id
   ) m;
-  users_of := array(select coalesce(members->u.id, '[]') from unnest(team_ids) with ordinality u(id, n) order by u.n);
-  for mover in
-    select t.id, t.campaign_id, t.joined, runs.is_running
-    from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
-    cross join (values (true), (false)) runs(is_running)
-    where t.id = any(ids) and t.status = (select 'forming') and t.end_time <= now_at and t.merge_refusals = 0
-      and t.joined < t.size and c.on_short = 'merge' and c.status = 'active'
-      and (runs.is_running or c.success_on = 'joined' or t.secured = t.joined)
-    order by runs.is_running desc, t.id desc
+  -- One campaign after another: no team looks at the possible targets of the other campaigns.
+  for campaign in
+    with due as materialized (
+      select t.campaign_id, array_agg(t.id::text order by t.id) as ids, array_agg(t.joined order by t.id) as joined,
+        array_agg(c.success_on = 'joined' or t.secured = t.joined order by t.id) as may_complete
+      from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
+      where t.id = any(ids) and t.status = (select 'forming') and t.end_time <= now_at and t.merge_refusals = 0
+        and t.joined < t.size and c.on_short = 'merge' and c.status = 'active'
+      group by t.campaign_id
+    ), possible as materialized (
+      select t.campaign_id, array_agg(t.id::text order by t.id) as ids,
+        array_agg(t.size - t.joined order by t.id) as rooms, array_agg(t.end_time > now_at order by t.id) as are_running
+      from group_commerce.teams t join group_commerce.group_commerce_campaigns c on c.id = t.campaign_id
+      where t.id = any(target_ids) and t.status = (select 'forming') and t.merge_refusals = 0
+        -- In a team whose time is over, no further place can be secured.
+        and (t.end_time > now_at or c.success_on = 'joined' or t.secured = t.joined)
+      group by t.campaign_id
+    )
+    select due.ids as due_ids, due.joined as due_joined, due.may_complete as due_may_complete,
+      possible.ids as team_ids, possible.rooms, possible.are_running
+    from due join possible on possible.campaign_id = due.campaign_id
   loop
-    continue when mover.id = any(moved) or mover.id = any(targets);
-    users := array(select jsonb_array_elements_text(members->mover.id));
-    select o.n into chosen
-    from unnest(team_ids, campaigns, rooms, are_running, have_moved, users_of) with ordinality
-      o(id, campaign, room, is_running, has_moved, members, n)
-    where o.campaign = mover.campaign_id and o.is_running = mover.is_running and o.room >= mover.joined
-      and o.id <> mover.id and not o.has_moved and not o.members ?| users
-    order by (not o.is_running and o.room = mover.joined) desc, o.n limit 1;
-    if found then
-      moved := moved || mover.id::text;
-      targets := targets || team_ids[chosen];
-      own := array_position(team_ids, mover.id::text);
-      if own is not null then
-        have_moved[own] := true;
+    rooms := campaign.rooms;
+    have_moved := array_fill(false, array[cardinality(campaign.team_ids) + cardinality(campaign.due_ids)]);
+    are_targets := have_moved;
+    movers := '{}';
+    chosen_of := '{}';
+    users_of := array(
+      select coalesce(members->u.id, '[]') from unnest(campaign.team_ids) with ordinality u(id, n) order by u.n);
+    for mover in
+      select d.id, d.joined, runs.is_running,
+        coalesce(array_position(campaign.team_ids, d.id), cardinality(campaign.team_ids) + d.n::integer) as flag
+      from unnest(campaign.due_ids, campaign.due_joined, campaign.due_may_complete) with ordinality
+        d(id, joined, may_complete, n)
+      cross join (values (true), (false)) runs(is_running)
+      where runs.is_running or d.may_complete
+      order by runs.is_running desc, d.n desc
+    loop
+      continue when have_moved[mover.flag] or are_targets[mover.flag];
+      users := array(select jsonb_array_elements_text(members->mover.id));
+      select o.n into chosen
+      from unnest(rooms, campaign.are_running, users_of) with ordinality
+        o(room, is_running, members, n)
+      where o.is_running = mover.is_running and o.room >= mover.joined
+        and o.n <> mover.flag and not have_moved[o.n::integer] and not o.members ?| users
+      order by (not o.is_running and o.room = mover.joined) desc, o.n limit 1;
+      if found then
+        movers := movers || mover.id;
+        chosen_of := chosen_of || chosen;
+        have_moved[mover.flag] := true;
+        are_targets[chosen] := true;
+        rooms[chosen] := rooms[chosen] - mover.joined;
+        users_of[chosen] := users_of[chosen] || coalesce(members->mover.id, '[]');
       end if;
-      rooms[chosen] := rooms[chosen] - mover.joined;
-      users_of[chosen] := users_of[chosen] || coalesce(members->mover.id, '[]');
-    end if;
+    end loop;
+    select moved || coalesce(array_agg(m.id order by m.n), '{}'),
+      targets || coalesce(array_agg(campaign.team_ids[m.chosen] order by m.n), '{}')
+    into moved, targets
+    from unnest(movers, chosen_of) with ordinality m(id, chosen, n)
+    where campaign.are_running[m.chosen] or rooms[m.chosen] = 0;
   end loop;
-  select coalesce(array_agg(m.id order by m.n), '{}'), coalesce(array_agg(m.target order by m.n), '{}')
-  into moved, targets
-  from unnest(moved, targets) with ordinality m(id, target, n)
-  join unnest(team_ids, rooms, are_running) o(id, room, is_running) on o.id = m.target
-  where o.is_running or o.room = 0;
 end
 $function$;
 alter function group_commerce.plan_merges(text[],text[]) owner to fusion_group_commerce;
