@@ -561,6 +561,9 @@ beforeAll(async () => {
       settled_at, created_at, updated_at)
     select t || '-big', t, t || '-teams', t || '-big', 'x', 1000000, 'successful', 'infinity', now(), now(), now()
     from unnest(array['acme', 'default']) t`);
+  // So that prices are settled in the same way before and after the tenant grows.
+  await database.query(`insert into orders.tax_rates (id, tenant_id, name, country, rate, created_at, updated_at)
+    values ('default-rate', 'default', 'x', 'AQ', 20, now(), now())`);
   await addRows('acme', false);
   await database.query('analyze');
   // PostgreSQL settles on a plan after five calls.
