@@ -4661,7 +4661,7 @@ begin
   if fault is null and (terms->>'isArchived')::boolean then
     fault := jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.');
   end if;
-  if fault is null and c.joiners <> 'all' and t.code is not null then -- anybody may open a team
+  if fault is null and t.code is not null then -- anybody may open a team
     fault := group_commerce.joiner_fault(c, input->>'userId');
   end if;
   if fault is not null then

@@ -67,7 +67,8 @@ export class Steps {
   }
 
   #nextPart(): Budget {
-    this.#stepsLeft = Math.max(0, this.#stepsLeft - 1);
+    if (this.#stepsLeft === 0) throw new Error('the job has more steps than it announced: correct its `count`');
+    this.#stepsLeft--;
     const { calls, seconds } = this.#budget;
     return this.#budget.part(
       Math.ceil(shareOf(calls, this.#stepsLeft, this.#reserve.calls)),

@@ -181,16 +181,22 @@ test('a new database requires the job secret at once; an older one warns until i
   expect(await migrationLog()).not.toMatch(/WARNING|no job can run/);
 });
 
-test('keys of an older database that have every scope get the new ones, except tenant:write and keys:write', async () => {
+/** A database with the migrations before this one, in a folder of this name. The caller ends `client`. */
+async function createOlderDatabase(folder: string, before: string) {
   const url = await createDatabase();
-  const folders = await writeFiles('older', {});
+  const folders = await writeFiles(folder, {});
   const all = await readdir(join(repository, 'migrations'));
-  const older = all.filter((name) => name < '20261130082000_keep_settings_of_tenants.sql');
+  const older = all.filter((name) => name < before);
   expect(older.length).toBeLessThan(all.length);
   for (const name of older) await copyFile(join(repository, 'migrations', name), join(folders.dir, name));
   await migrate({ url, ...folders });
   const client = new pg.Client({ connectionString: url });
   await client.connect();
+  return { url, client };
+}
+
+test('keys of an older database that have every scope get the new ones, except tenant:write and keys:write', async () => {
+  const { url, client } = await createOlderDatabase('older', '20261130082000_keep_settings_of_tenants.sql');
   try {
     await createTenant(client, 'shop', 'Shop');
     const resources = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'];
@@ -214,15 +220,7 @@ test('keys of an older database that have every scope get the new ones, except t
 });
 
 test('shipments of an older database have all units of their orders, which count as fulfilled unless it was cancelled', async () => {
-  const url = await createDatabase();
-  const folders = await writeFiles('one_parcel', {});
-  const all = await readdir(join(repository, 'migrations'));
-  const older = all.filter((name) => name < '20261130142500_ship_in_parts.sql');
-  expect(older.length).toBeLessThan(all.length);
-  for (const name of older) await copyFile(join(repository, 'migrations', name), join(folders.dir, name));
-  await migrate({ url, ...folders });
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
+  const { url, client } = await createOlderDatabase('one_parcel', '20261130142500_ship_in_parts.sql');
   try {
     await createTenant(client, 'shop', 'Shop');
     const items = JSON.stringify([2, 3].map((quantity) => ({ sku: `S${quantity}`, quantity, price: 1 })));
@@ -249,15 +247,7 @@ test('shipments of an older database have all units of their orders, which count
 });
 
 test('places of an older database name the SKU of their campaign, and their units count as secured', async () => {
-  const url = await createDatabase();
-  const folders = await writeFiles('one_unit', {});
-  const all = await readdir(join(repository, 'migrations'));
-  const older = all.filter((name) => name < '20261201000000_form_teams.sql');
-  expect(older.length).toBeLessThan(all.length);
-  for (const name of older) await copyFile(join(repository, 'migrations', name), join(folders.dir, name));
-  await migrate({ url, ...folders });
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
+  const { url, client } = await createOlderDatabase('one_unit', '20261201000000_form_teams.sql');
   try {
     await createTenant(client, 'shop', 'Shop');
     await createTenant(client, 'other', 'Other');
